@@ -1,0 +1,56 @@
+# Two commands on a fresh machine: `make serve` and `make test`. Everything lives in .venv; nothing is installed outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := src tests bench examples scripts
+
+.PHONY: install serve test check bench lock format docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.local ## the environment with every embedded engine
+
+serve: $(VENV)/.local ## models, then the server on 127.0.0.1:8001
+	@$(BIN)/pointsman serve
+
+test: $(VENV)/.dev ## checks, then every test, real engines included
+	@$(BIN)/python scripts/check.py
+	@$(BIN)/pointsman pull --needed-for tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## format, lint, types, layers
+	@$(BIN)/python scripts/check.py
+
+bench: $(VENV)/.dev ## CPU per request beside a bare pass-through
+	@$(BIN)/python -m bench.overhead
+
+format: $(VENV)/.dev ## rewrite the sources in the one format
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+docs: $(VENV)/.dev ## regenerate docs/configuration.md, docs/openapi.json and docs/pointsman.schema.json
+	@$(BIN)/python scripts/docs.py
+
+lock: ## resolve the locks anew (needs uv)
+	@sh scripts/lock.sh
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pointsman needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.local: requirements/local.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the environment into $(VENV) (about 300 MB, once) …"
+	@$(PIP) install --progress-bar on --require-hashes --no-deps -r requirements/local.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.local | $(VENV)/bin/python
+	@echo "Installing the development tools …"
+	@$(PIP) install --require-hashes --no-deps -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,7 @@
+#!/bin/sh
+# Resolve requirements/*.lock from pyproject.toml, for every platform and Python we support, with hashes.
+set -eu
+cd "$(dirname "$0")/.."
+lock() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" "$@" ${UPGRADE:+--upgrade}; }
+lock pyproject.toml --extra local --group build -o requirements/local.lock
+lock pyproject.toml --extra local --group build --group dev -o requirements/dev.lock -c requirements/local.lock

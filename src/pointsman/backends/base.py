@@ -1,0 +1,143 @@
+"""What a backend is: how one engine is started, probed and called.
+
+Knows: the five methods and the values they exchange. Does not know: the fleet that calls them, memory budgets, plans.
+One backend object stands for one deployment. It is driven by the fleet (start, stop, probe) and by dispatch (call).
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from pointsman.clock import Clock
+from pointsman.settings import Source
+from pointsman.types import Endpoint, Lease, Request, Value
+
+
+class Footprint(Value):
+    """Estimated memory of a running deployment. File-backed pages (`weights_bytes` of a mapped file) are shared cache."""
+
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    overhead_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_bytes + self.overhead_bytes
+
+
+class Exit(Value):
+    """How a child ended: its return code (negative: the signal) and the last lines it wrote."""
+
+    code: int
+    log_tail: str
+
+
+class Running(Value):
+    """A started deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
+
+    endpoint: Endpoint
+    pid: int | None = None
+    exited: Callable[[], Awaitable[Exit]] | None = None
+
+
+class HttpReply(Protocol):
+    """An upstream's answer while its connection is open. Raises UpstreamError, never a library's exception."""
+
+    status: int
+    content_type: str
+    retry_after_s: float | None
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; UpstreamError `upstream_cut` where it breaks off, `upstream_timeout` where it stalls."""
+        ...
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        ...
+
+
+class FormFile(Value):
+    """The file part of a multipart form."""
+
+    field: str
+    filename: str
+    mime: str
+    data: bytes
+
+
+class HttpClient(Protocol):
+    """The one way out: `dispatch.http` in production, a script in tests. Never follows redirects."""
+
+    def post(
+        self,
+        url: str,
+        *,
+        body: bytes = b"",
+        fields: tuple[tuple[str, str], ...] = (),
+        file: FormFile | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        first_byte_timeout_s: float,
+        idle_timeout_s: float,
+    ) -> AbstractAsyncContextManager[HttpReply]:
+        """POST `body` as JSON, or `fields` and `file` as multipart/form-data where `file` is given."""
+        ...
+
+    async def get(self, url: str, *, headers: tuple[tuple[str, str], ...] = (), timeout_s: float) -> tuple[int, bytes]:
+        """GET a small document: status and body."""
+        ...
+
+
+class Weights(Protocol):
+    """Where weights come from (`sources`)."""
+
+    def present(self, source: Source) -> Path | None:
+        """The verified file or folder, if it is on disk already. Cheap: no hashing."""
+        ...
+
+    def size_bytes(self, source: Source) -> int:
+        """Size on disk once fetched; 0 where unknown."""
+        ...
+
+    async def fetch(self, source: Source) -> Path:
+        """The verified file or folder, fetched first where needed; one fetch serves all who wait. Raises UpstreamError."""
+        ...
+
+
+class Toolbox(Value):
+    """What `app` hands to every backend."""
+
+    http: HttpClient
+    weights: Weights
+    clock: Clock
+    log_dir: Path
+    first_byte_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    load_timeout_s: float = 180.0
+
+
+class Backend(Protocol):
+    """One deployment of one engine."""
+
+    is_managed: bool
+
+    def footprint(self) -> Footprint:
+        """Memory it will take, estimated without starting it. Pure apart from reading the weights' metadata on disk."""
+        ...
+
+    async def start(self) -> Running:
+        """Fetch, start, wait until a warm-up request was answered. Raises UpstreamError(code="loading_failed") with the
+        child's last words; on any exception, cancellation included, nothing is left running."""
+        ...
+
+    async def stop(self) -> None:
+        """End the child and return when its memory is back. Idempotent; a no-op for attached deployments."""
+        ...
+
+    async def probe(self) -> None:
+        """Ask the engine's own cheap health endpoint; raises UpstreamError. Costs no tokens."""
+        ...
+
+    def call(self, lease: Lease, request: Request) -> AbstractAsyncContextManager[HttpReply]:
+        """Send the request on the lease. Leaving the context closes the upstream connection, which cancels its work."""
+        ...

@@ -1,0 +1,72 @@
+"""The corridor: a request walks one straight line, each room adds one value and hands it on.
+
+Knows: the order of the rooms and the protocols at their doors. Does not know: what happens inside any of them.
+All that a request owns lives inside one `async with`: a client that leaves cancels it, and unwinding releases the
+lease, aborts the upstream call and writes the Outcome.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from pointsman.types import Attempt, Plan, Reply, Request, Signals, World
+
+
+class Classifier(Protocol):
+    """What is it? Pure."""
+
+    def measure(self, request: Request) -> Signals: ...
+
+
+class Router(Protocol):
+    """Who should answer? Pure; total: a plan without candidates carries the `problem`."""
+
+    def decide(self, request: Request, signals: Signals, world: World) -> Plan: ...
+
+
+class Entry(Protocol):
+    """One request's record while it is being written."""
+
+    def measured(self, signals: Signals) -> Signals: ...
+    def planned(self, plan: Plan) -> Plan: ...
+    def attempted(self, attempt: Attempt) -> None: ...
+    def watch(self, reply: Reply) -> Reply: ...
+
+
+class Ledger(Protocol):
+    """What happened? Leaving the context writes exactly one Outcome, whatever happened inside."""
+
+    def open(self, request: Request) -> AbstractAsyncContextManager[Entry]: ...
+
+
+class Dispatch(Protocol):
+    """Get the answer: lease → call → retry or fall back."""
+
+    def run(self, request: Request, plan: Plan, entry: Entry) -> AbstractAsyncContextManager[Reply]: ...
+
+
+class Gateway:
+    """The whole product on one screen."""
+
+    def __init__(
+        self, classifier: Classifier, router: Router, dispatch: Dispatch, ledger: Ledger, world: Callable[[], World]
+    ) -> None:
+        self.classifier = classifier
+        self.router = router
+        self.dispatch = dispatch
+        self.ledger = ledger
+        self.world = world
+
+    @asynccontextmanager
+    async def answer(self, request: Request) -> AsyncIterator[Reply]:
+        """The reply, while the context is open. Raises PointsmanError where no answer could be had."""
+        async with self.ledger.open(request) as entry:
+            signals = entry.measured(self.classifier.measure(request))
+            plan = entry.planned(self.router.decide(request, signals, self.world()))
+            async with self.dispatch.run(request, plan, entry) as reply:
+                yield entry.watch(reply)
+
+    def explain(self, request: Request) -> tuple[Signals, Plan]:
+        """The decision only: the same two calls, nothing done."""
+        signals = self.classifier.measure(request)
+        return signals, self.router.decide(request, signals, self.world())

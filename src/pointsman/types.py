@@ -1,0 +1,381 @@
+"""Every value that crosses a door. All are frozen; none knows who made it or who reads it.
+
+Invariants: no dict, no framework object, no open file. Times are seconds (`_s`) on the monotonic clock unless a name
+says `unix`; sizes are bytes; probabilities are calibrated only where the maker says so.
+"""
+
+from collections.abc import AsyncIterator
+from enum import StrEnum
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all values: immutable, comparable, built by keyword."""
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+class Kind(StrEnum):
+    """What an endpoint asks of a model; the wire shape that a backend must speak."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    TRANSCRIPTION = "transcription"
+    SPEECH = "speech"
+
+
+class Modality(StrEnum):
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class UseCase(StrEnum):
+    AVATAR = "avatar"
+    STT = "stt"
+    TTS = "tts"
+    AGENT = "agent"
+    MULTIMODAL = "multimodal"
+    VIDEO = "video"
+
+
+class Intent(StrEnum):
+    CODE = "code"
+    REASONING = "reasoning"
+    GENERAL = "general"
+
+
+class Complexity(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Turn(Value):
+    """One message of a conversation, as text. Tool results and system prompts keep their role, so that signals can weigh them."""
+
+    role: str
+    text: str
+
+
+class Media(Value):
+    """One attachment. `data` is set for uploads; chat parts stay inside the payload and carry only their size."""
+
+    kind: Modality
+    mime: str = ""
+    size_bytes: int = 0
+    is_remote: bool = False
+    filename: str = ""
+    data: bytes | None = None
+
+
+class Hints(Value):
+    """What the caller says about the request; a hint outweighs a guess."""
+
+    use_case: UseCase | None = None
+    intent: Intent | None = None
+    language: str | None = None
+    complexity: Complexity | None = None
+    query_type: str | None = None
+    entities: tuple[str, ...] = ()
+    context_docs: tuple[str, ...] = ()
+
+
+class Limits(Value):
+    """What the caller will accept. `deadline_s` is a duration from arrival; None means the server's default."""
+
+    deadline_s: float | None = None
+    max_cost_per_mtok: float | None = None
+    max_latency_s: float | None = None
+    max_output_tokens: int | None = None
+    needs_tools: bool = False
+    strategy: str | None = None
+
+
+class JsonPayload(Value):
+    """A JSON object whose members stay undecoded: the body travels on as the caller wrote it."""
+
+    members: tuple[tuple[str, bytes], ...]
+
+    def encode(self, replace: tuple[tuple[str, bytes], ...] = ()) -> bytes:
+        """The object as JSON, members in their order; `replace` overrides by name and appends what is new."""
+        merged = dict(self.members)
+        merged.update(replace)
+        return b"{" + b",".join(msgspec.json.encode(name) + b":" + raw for name, raw in merged.items()) + b"}"
+
+    def get(self, name: str) -> bytes | None:
+        """The undecoded member, or None where absent."""
+        for key, raw in self.members:
+            if key == name:
+                return raw
+        return None
+
+
+class FormPayload(Value):
+    """A multipart form: text fields, and one file which is `Request.media[0]`."""
+
+    fields: tuple[tuple[str, str], ...]
+
+
+class Request(Value):
+    """One request, decoded once at the edge. `model` is what the caller named: `auto`, an alias or a model id."""
+
+    id: str
+    kind: Kind
+    model: str
+    payload: JsonPayload | FormPayload
+    turns: tuple[Turn, ...] = ()
+    media: tuple[Media, ...] = ()
+    outputs: tuple[Modality, ...] = (Modality.TEXT,)
+    stream: bool = False
+    has_tools: bool = False
+    wants_usage: bool = False
+    hints: Hints = Hints()
+    limits: Limits = Limits()
+    tenant: str = ""
+    received_s: float = 0.0
+
+
+# ---------------------------------------------------------------- what it is
+
+
+class Scored(Value):
+    """One label with its probability, the runners-up and what spoke for it."""
+
+    label: str
+    p: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def band(self) -> str:
+        """`high` ≥ .7, `medium` ≥ .4, `low` ≥ .2, else `none`."""
+        for name, floor in (("high", 0.7), ("medium", 0.4), ("low", 0.2)):
+            if self.p >= floor:
+                return name
+        return "none"
+
+
+class Signals(Value):
+    """What the request is. Made by `signals.classifier`, pure."""
+
+    use_case: Scored
+    intent: Scored
+    language: Scored
+    complexity: Scored
+    script: str = "native"
+    inputs: tuple[Modality, ...] = (Modality.TEXT,)
+    outputs: tuple[Modality, ...] = (Modality.TEXT,)
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    needs_tools: bool = False
+    stage: int = 1
+
+
+# ---------------------------------------------------------------- who could answer
+
+
+class Tier(StrEnum):
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+
+
+class Breaker(StrEnum):
+    """Words of resilience4j."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half_open"
+    OPEN = "open"
+
+
+class ModelCard(Value):
+    """What a model can do, as configured; does not change while the process lives on one settings tree."""
+
+    id: str
+    name: str
+    kinds: tuple[Kind, ...]
+    inputs: tuple[Modality, ...] = (Modality.TEXT,)
+    outputs: tuple[Modality, ...] = (Modality.TEXT,)
+    languages: tuple[str, ...] = ()
+    context_tokens: int = 0
+    tools: bool = False
+    quality: tuple[tuple[str, float], ...] = ()
+    cost_per_mtok: float = 0.0
+    tokens_per_s: float = 0.0
+    size_bytes: int = 0
+
+    def quality_for(self, label: str, default: float = 0.5) -> float:
+        """The configured prior for an intent or use case, in [0, 1]."""
+        for name, value in self.quality:
+            if name == label:
+                return value
+        return default
+
+
+class DeploymentView(Value):
+    """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it."""
+
+    id: str
+    model_id: str
+    tier: Tier
+    state: str
+    ready_in_s: float = 0.0
+    in_flight: int = 0
+    queued: int = 0
+    slots: int = 1
+    breaker: Breaker = Breaker.CLOSED
+    is_managed: bool = False
+    memory_bytes: int = 0
+    pid: int | None = None
+    restarts: int = 0
+    last_error: str = ""
+
+
+class World(Value):
+    """What `decide` may know of the present: a snapshot, so that a decision can be replayed."""
+
+    deployments: tuple[DeploymentView, ...] = ()
+    budget_bytes: int = 0
+    used_bytes: int = 0
+    ticket: int = 0
+
+
+class Term(Value):
+    """One score term of one candidate, in [0, 1], with its weight and its reason in words."""
+
+    name: str
+    value: float
+    weight: float
+    why: str = ""
+
+
+class Candidate(Value):
+    """One deployment that may answer, with the terms that ranked it."""
+
+    deployment_id: str
+    model_id: str
+    score: float
+    terms: tuple[Term, ...] = ()
+
+
+class Rejected(Value):
+    """One deployment that may not, with a code of a closed vocabulary and the reason in words."""
+
+    deployment_id: str
+    model_id: str
+    code: str
+    why: str
+
+
+class Plan(Value):
+    """Who should answer: best first. Without candidates, `problem` is a code of `errors.TABLE` and `reason` the remedy."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejected, ...]
+    strategy: str
+    reason: str
+    problem: str = ""
+
+
+# ---------------------------------------------------------------- what happened
+
+
+class Endpoint(Value):
+    """Where a running deployment listens and what it calls its model."""
+
+    base_url: str
+    upstream_model: str
+    api_key: str = ""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.base_url}, {self.upstream_model})"
+
+
+class Lease(Value):
+    """The permit to call one deployment. Nothing calls a backend without one."""
+
+    id: int
+    deployment_id: str
+    model_id: str
+    endpoint: Endpoint
+    waited_s: float = 0.0
+    was_cold: bool = False
+
+
+class Usage(Value):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    is_estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Attempt(Value):
+    """One try at one deployment. `error` is empty where it succeeded, else a code of `errors.TABLE`."""
+
+    deployment_id: str
+    model_id: str
+    started_s: float
+    wait_s: float = 0.0
+    first_byte_s: float | None = None
+    error: str = ""
+    detail: str = ""
+
+
+class Reply(Value):
+    """An answer on its way to the caller: a whole `body`, or `events`, an iterator over whole server-sent events."""
+
+    status: int
+    content_type: str
+    body: bytes = b""
+    events: AsyncIterator[bytes] | None = None
+    metadata: "RoutingMetadata | None" = None
+
+
+class RoutingMetadata(Value, omit_defaults=False):
+    """The contract's `x-routing-metadata`, in its order."""
+
+    model_id: str
+    model_name: str
+    intent: str
+    use_case: str
+    language: str
+    complexity: str
+    confidence: float
+    fallback_used: bool
+    attempts: int
+    cache: str
+    experiment: str | None
+    total_time_seconds: float
+    request_id: str
+
+
+class Outcome(Value):
+    """All that happened to one request; exactly one is made for each, whatever happens."""
+
+    request_id: str
+    kind: Kind
+    asked_model: str
+    status: str
+    http_status: int
+    signals: Signals | None
+    plan: Plan | None
+    attempts: tuple[Attempt, ...]
+    usage: Usage
+    stream: bool
+    total_s: float
+    classify_s: float
+    decide_s: float
+    wait_s: float
+    upstream_s: float
+    first_byte_s: float | None
+    error: str = ""
+    tenant: str = ""
+    received_unix_s: float = 0.0
