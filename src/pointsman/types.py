@@ -11,7 +11,7 @@ import msgspec
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all values: immutable, comparable, built by keyword."""
+    """Base of all values: immutable, comparable, built by keyword. Subclasses repeat `frozen=True`, for mypy."""
 
 
 # ---------------------------------------------------------------- what is asked
@@ -55,14 +55,14 @@ class Complexity(StrEnum):
     HIGH = "high"
 
 
-class Turn(Value):
+class Turn(Value, frozen=True):
     """One message of a conversation, as text. Tool results and system prompts keep their role, so that signals can weigh them."""
 
     role: str
     text: str
 
 
-class Media(Value):
+class Media(Value, frozen=True):
     """One attachment. `data` is set for uploads; chat parts stay inside the payload and carry only their size."""
 
     kind: Modality
@@ -73,7 +73,7 @@ class Media(Value):
     data: bytes | None = None
 
 
-class Hints(Value):
+class Hints(Value, frozen=True):
     """What the caller says about the request; a hint outweighs a guess."""
 
     use_case: UseCase | None = None
@@ -85,7 +85,7 @@ class Hints(Value):
     context_docs: tuple[str, ...] = ()
 
 
-class Limits(Value):
+class Limits(Value, frozen=True):
     """What the caller will accept. `deadline_s` is a duration from arrival; None means the server's default."""
 
     deadline_s: float | None = None
@@ -96,7 +96,7 @@ class Limits(Value):
     strategy: str | None = None
 
 
-class JsonPayload(Value):
+class JsonPayload(Value, frozen=True):
     """A JSON object whose members stay undecoded: the body travels on as the caller wrote it."""
 
     members: tuple[tuple[str, bytes], ...]
@@ -115,13 +115,13 @@ class JsonPayload(Value):
         return None
 
 
-class FormPayload(Value):
+class FormPayload(Value, frozen=True):
     """A multipart form: text fields, and one file which is `Request.media[0]`."""
 
     fields: tuple[tuple[str, str], ...]
 
 
-class Request(Value):
+class Request(Value, frozen=True):
     """One request, decoded once at the edge. `model` is what the caller named: `auto`, an alias or a model id."""
 
     id: str
@@ -143,7 +143,7 @@ class Request(Value):
 # ---------------------------------------------------------------- what it is
 
 
-class Scored(Value):
+class Scored(Value, frozen=True):
     """One label with its probability, the runners-up and what spoke for it."""
 
     label: str
@@ -160,7 +160,7 @@ class Scored(Value):
         return "none"
 
 
-class Signals(Value):
+class Signals(Value, frozen=True):
     """What the request is. Made by `signals.classifier`, pure."""
 
     use_case: Scored
@@ -193,7 +193,7 @@ class Breaker(StrEnum):
     OPEN = "open"
 
 
-class ModelCard(Value):
+class ModelCard(Value, frozen=True):
     """What a model can do, as configured; does not change while the process lives on one settings tree."""
 
     id: str
@@ -217,7 +217,7 @@ class ModelCard(Value):
         return default
 
 
-class DeploymentView(Value):
+class DeploymentView(Value, frozen=True):
     """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it."""
 
     id: str
@@ -236,7 +236,7 @@ class DeploymentView(Value):
     last_error: str = ""
 
 
-class World(Value):
+class World(Value, frozen=True):
     """What `decide` may know of the present: a snapshot, so that a decision can be replayed."""
 
     deployments: tuple[DeploymentView, ...] = ()
@@ -245,7 +245,7 @@ class World(Value):
     ticket: int = 0
 
 
-class Term(Value):
+class Term(Value, frozen=True):
     """One score term of one candidate, in [0, 1], with its weight and its reason in words."""
 
     name: str
@@ -254,7 +254,7 @@ class Term(Value):
     why: str = ""
 
 
-class Candidate(Value):
+class Candidate(Value, frozen=True):
     """One deployment that may answer, with the terms that ranked it."""
 
     deployment_id: str
@@ -263,7 +263,7 @@ class Candidate(Value):
     terms: tuple[Term, ...] = ()
 
 
-class Rejected(Value):
+class Rejected(Value, frozen=True):
     """One deployment that may not, with a code of a closed vocabulary and the reason in words."""
 
     deployment_id: str
@@ -272,7 +272,7 @@ class Rejected(Value):
     why: str
 
 
-class Plan(Value):
+class Plan(Value, frozen=True):
     """Who should answer: best first. Without candidates, `problem` is a code of `errors.TABLE` and `reason` the remedy."""
 
     candidates: tuple[Candidate, ...]
@@ -285,7 +285,7 @@ class Plan(Value):
 # ---------------------------------------------------------------- what happened
 
 
-class Endpoint(Value):
+class Endpoint(Value, frozen=True):
     """Where a running deployment listens and what it calls its model."""
 
     base_url: str
@@ -296,7 +296,7 @@ class Endpoint(Value):
         return f"Endpoint({self.base_url}, {self.upstream_model})"
 
 
-class Lease(Value):
+class Lease(Value, frozen=True):
     """The permit to call one deployment. Nothing calls a backend without one."""
 
     id: int
@@ -307,7 +307,7 @@ class Lease(Value):
     was_cold: bool = False
 
 
-class Usage(Value):
+class Usage(Value, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     is_estimated: bool = False
@@ -317,7 +317,7 @@ class Usage(Value):
         return self.prompt_tokens + self.completion_tokens
 
 
-class Attempt(Value):
+class Attempt(Value, frozen=True):
     """One try at one deployment. `error` is empty where it succeeded, else a code of `errors.TABLE`."""
 
     deployment_id: str
@@ -329,7 +329,7 @@ class Attempt(Value):
     detail: str = ""
 
 
-class Reply(Value):
+class Reply(Value, frozen=True):
     """An answer on its way to the caller: a whole `body`, or `events`, an iterator over whole server-sent events."""
 
     status: int
@@ -339,7 +339,7 @@ class Reply(Value):
     metadata: "RoutingMetadata | None" = None
 
 
-class RoutingMetadata(Value, omit_defaults=False):
+class RoutingMetadata(Value, frozen=True):
     """The contract's `x-routing-metadata`, in its order."""
 
     model_id: str
@@ -357,7 +357,7 @@ class RoutingMetadata(Value, omit_defaults=False):
     request_id: str
 
 
-class Outcome(Value):
+class Outcome(Value, frozen=True):
     """All that happened to one request; exactly one is made for each, whatever happens."""
 
     request_id: str

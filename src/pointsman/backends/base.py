@@ -14,7 +14,7 @@ from pointsman.settings import Source
 from pointsman.types import Endpoint, Lease, Request, Value
 
 
-class Footprint(Value):
+class Footprint(Value, frozen=True):
     """Estimated memory of a running deployment. File-backed pages (`weights_bytes` of a mapped file) are shared cache."""
 
     weights_bytes: int = 0
@@ -26,14 +26,14 @@ class Footprint(Value):
         return self.weights_bytes + self.kv_bytes + self.overhead_bytes
 
 
-class Exit(Value):
+class Exit(Value, frozen=True):
     """How a child ended: its return code (negative: the signal) and the last lines it wrote."""
 
     code: int
     log_tail: str
 
 
-class Running(Value):
+class Running(Value, frozen=True):
     """A started deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
 
     endpoint: Endpoint
@@ -57,7 +57,7 @@ class HttpReply(Protocol):
         ...
 
 
-class FormFile(Value):
+class FormFile(Value, frozen=True):
     """The file part of a multipart form."""
 
     field: str
@@ -104,7 +104,7 @@ class Weights(Protocol):
         ...
 
 
-class Toolbox(Value):
+class Toolbox(Value, frozen=True):
     """What `app` hands to every backend."""
 
     http: HttpClient
