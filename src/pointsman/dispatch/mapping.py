@@ -1,0 +1,116 @@
+"""The seam where an upstream's answer becomes ours: its statuses → our errors, its body → a Reply.
+
+Knows: what OpenAI-compatible servers say and how they say it. Does not know: leases, retries, who is next.
+"""
+
+import msgspec
+
+from pointsman.errors import TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.types import Kind, Plan, Request
+
+CALLER_AT_FAULT = frozenset({400, 406, 409, 411, 413, 415, 422})
+MAX_MESSAGE_CHARS = 500
+
+
+class _Detail(msgspec.Struct):
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Detail | str | None = None
+    message: str = ""
+    detail: msgspec.Raw | None = None
+
+
+class _Choice(msgspec.Struct):
+    pass
+
+
+class _Answer(msgspec.Struct):
+    """The least a good JSON answer has; decoding it proves that the whole body is JSON."""
+
+    choices: list[_Choice] | None = None
+    data: list[msgspec.Raw] | None = None
+    text: str | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def error_of(status: int, body: bytes, model_id: str) -> PointsmanError:
+    """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault."""
+    detail = _detail_of(body)
+    said = detail.message[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
+    if detail.type == "exceed_context_size_error" or detail.code == "context_length_exceeded":
+        numbers = f" ({detail.n_prompt_tokens} prompt tokens, {detail.n_ctx} allowed)" if detail.n_ctx else ""
+        remedy = "shorten it, or name a model with a longer context"
+        return RequestError(
+            f"The prompt is too long for `{model_id}`{numbers}: {remedy}. {said}",
+            code="context_length_exceeded",
+            param="messages",
+        )
+    if status in CALLER_AT_FAULT:
+        code = detail.code if isinstance(detail.code, str) and _is_caller_code(detail.code) else "upstream_rejected"
+        return RequestError(f"`{model_id}` refused the request: {said}", code=code, param=detail.param)
+    if status in {401, 403}:
+        return UpstreamError(
+            f"`{model_id}` refused our credentials (HTTP {status}): check its `api_key_env`", upstream_status=status
+        )
+    if status == 404:
+        return UpstreamError(
+            f"`{model_id}` is not known under that name at its URL (HTTP 404): check `url` and `model`. {said}",
+            upstream_status=status,
+        )
+    return UpstreamError(f"`{model_id}` answered HTTP {status}: {said}", upstream_status=status)
+
+
+def _is_caller_code(code: str) -> bool:
+    return code in TABLE and 400 <= TABLE[code].http_status < 500
+
+
+def _detail_of(body: bytes) -> _Detail:
+    try:
+        decoded = _decode_error(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Detail()
+    if isinstance(decoded.error, _Detail):
+        return decoded.error
+    if isinstance(decoded.error, str):
+        return _Detail(message=decoded.error)
+    detail = bytes(decoded.detail).decode("utf-8", "replace") if decoded.detail else ""
+    return _Detail(message=decoded.message or detail)
+
+
+def check_answer(request: Request, content_type: str, body: bytes, model_id: str) -> None:
+    """Raise UpstreamError where a buffered 200 is not an answer, so that it never reaches the caller."""
+    sent = content_type or "no content type"
+    if request.kind is Kind.SPEECH:
+        if not content_type.startswith("audio/") or not body:
+            raise UpstreamError(f"`{model_id}` sent no audio ({sent})", code="upstream_protocol")
+        return
+    if "json" not in content_type:
+        if request.kind is Kind.TRANSCRIPTION and content_type.startswith("text/") and "html" not in content_type:
+            return
+        raise UpstreamError(f"`{model_id}` sent {sent} instead of JSON", code="upstream_protocol")
+    try:
+        answer = _decode_answer(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UpstreamError(f"`{model_id}` sent malformed JSON", code="upstream_protocol") from None
+    if answer.choices is None and answer.data is None and answer.text is None:
+        raise UpstreamError(f"`{model_id}` sent JSON that is no answer", code="upstream_protocol")
+
+
+def refusal(plan: Plan) -> PointsmanError:
+    """The error for a plan that has no candidate."""
+    code = plan.problem or "no_capable_model"
+    if TABLE[code].http_status >= 500 or TABLE[code].http_status == 429:
+        return Refused(plan.reason, code=code)
+    if code == "model_not_found":
+        return RequestError(plan.reason, code=code, param="model")
+    return NoCapableModel(plan.reason, rejected=plan.rejected, code=code)

@@ -1,0 +1,152 @@
+"""Server-sent events between upstream and caller: whole events only, and the commit point.
+
+Invariants: nothing is yielded before the first content event has arrived (so that a fallback stays possible); an
+event is never torn; a stream that ends before its terminal event raises UpstreamError
+`upstream_cut`; nothing follows the terminal event.
+"""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from pointsman.errors import UpstreamError
+from pointsman.types import Kind
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+DONE = b"[DONE]"
+AUDIO_KINDS = frozenset({Kind.TRANSCRIPTION, Kind.SPEECH})
+
+
+class _Delta(msgspec.Struct):
+    content: str | list[msgspec.Raw] | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Cause(msgspec.Struct):
+    message: str = ""
+
+
+class _ErrorEvent(msgspec.Struct):
+    error: _Cause | str | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_cause = msgspec.json.Decoder(_ErrorEvent).decode
+
+
+async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) -> AsyncIterator[bytes]:
+    """Chunks cut at event boundaries; each holds one event or more. Ends after the terminal event."""
+    tail = b""
+    async for chunk in chunks:
+        if tail:
+            chunk = tail + chunk  # noqa: PLW2901  # one name, no copy where events arrive whole
+        if chunk.endswith(b"\n\n"):
+            tail = b""
+        else:
+            cut = _last_boundary(chunk)
+            chunk, tail = chunk[:cut], chunk[cut:]  # noqa: PLW2901
+            if len(tail) > MAX_EVENT_BYTES:
+                raise UpstreamError(f"`{model_id}` sent an event without end", code="upstream_protocol")
+            if not chunk:
+                continue
+        yield chunk
+        if is_end(chunk, kind):
+            return
+    if tail.strip() == b"data: " + DONE:  # some servers end on the word, without the empty line
+        yield b"data: [DONE]\n\n"
+        return
+    raise UpstreamError(f"`{model_id}` ended its stream before its last event", code="upstream_cut")
+
+
+def is_end(chunk: bytes, kind: Kind) -> bool:
+    """Whether whole events end the stream: `[DONE]`, or the `….done` event of OpenAI's audio streams."""
+    if chunk.endswith((b"[DONE]\n\n", b"[DONE]\r\n\r\n")):
+        return True
+    return kind in AUDIO_KINDS and b'.done"' in chunk
+
+
+def _last_boundary(chunk: bytes) -> int:
+    """Index just past the last event in the chunk; 0 where none ends there."""
+    plain, carriage = chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n")
+    return max(plain + 2 if plain >= 0 else 0, carriage + 4 if carriage >= 0 else 0)
+
+
+async def until_content(events: AsyncIterator[bytes], model_id: str) -> bytes:
+    """All events up to and with the first that carries content: what the commit point waits for.
+
+    Raises UpstreamError where the stream says an error, is not JSON, or ends first.
+    """
+    held = b""
+    async for chunk in events:
+        held += chunk
+        if any(_is_content(data, model_id) for data in data_of(chunk)):
+            return held
+    raise UpstreamError(f"`{model_id}` ended its stream without an answer", code="upstream_cut")
+
+
+def data_of(chunk: bytes) -> list[bytes]:
+    """The `data:` payloads of whole events; a comment or an `event:` line carries none."""
+    return [line[5:].strip() for line in chunk.splitlines() if line.startswith(b"data:")]
+
+
+def _is_content(data: bytes, model_id: str) -> bool:
+    if data == DONE:
+        raise UpstreamError(f"`{model_id}` sent `[DONE]` without an answer", code="upstream_protocol")
+    try:
+        event = _decode_event(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UpstreamError(f"`{model_id}` sent a malformed event", code="upstream_protocol") from None
+    if event.error is not None:
+        raise UpstreamError(f"`{model_id}` failed: {_cause_of(data)}")
+    if event.choices is None:  # another kind of stream (transcription, speech): its first event counts
+        return True
+    return any(_speaks(choice) for choice in event.choices)
+
+
+def _speaks(choice: _Choice) -> bool:
+    delta = choice.delta or _Delta()
+    said = delta.content or delta.reasoning_content or delta.tool_calls or delta.refusal
+    return bool(said or choice.text or choice.finish_reason)
+
+
+def _cause_of(data: bytes) -> str:
+    try:
+        cause = _decode_cause(data).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        cause = None
+    return (cause.message if isinstance(cause, _Cause) else cause or "")[:500] or "it gave no reason"
+
+
+async def checked(held: bytes, events: AsyncIterator[bytes], model_id: str) -> AsyncIterator[bytes]:
+    """After the commit point: what was held, then the rest. The upstream's own error event becomes UpstreamError."""
+    yield held
+    async for chunk in events:
+        if b'"error"' in chunk and (cause := _first_error(chunk)):
+            raise UpstreamError(f"`{model_id}` failed mid-answer: {cause}")
+        yield chunk
+
+
+def _first_error(chunk: bytes) -> str:
+    """The cause where `error` is a member of an event, and not a word of the answer's text."""
+    for data in data_of(chunk):
+        if data == DONE:
+            continue
+        try:
+            if _decode_event(data).error is not None:
+                return _cause_of(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return "it sent a malformed event"
+    return ""
