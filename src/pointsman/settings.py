@@ -375,9 +375,9 @@ def _cross_check(settings: Settings) -> Iterator[tuple[Path_, str]]:
     for index, model in enumerate(settings.models):
         if isinstance(model, OpenAiModel) and not model.all_urls():
             yield ("models", index, "url"), "is missing; give `url` or `urls`"
-        for path, source in _sources(model):
+        for path, source in sources_of(model):
             if sum(value is not None for value in (source.packaged, source.file, source.url)) != 1:
-                yield ("models", index, *path), "must name exactly one of `packaged`, `file`, `url`"
+                yield ("models", index, *path.split(".")), "must name exactly one of `packaged`, `file`, `url`"
         for label, value in model.quality.items():
             if not 0 <= value <= 1:
                 yield ("models", index, "quality", label), f"must lie between 0 and 1, not {value}"
@@ -386,13 +386,15 @@ def _cross_check(settings: Settings) -> Iterator[tuple[Path_, str]]:
         yield ("server", "host"), f"`{server.host}` is open to the network and there are no API keys yet; set `server.allow_open_network: true` behind a firewall or proxy"
 
 
-def _sources(model: Model) -> Iterator[tuple[Path_, Source]]:
+def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
+    """The weights a model needs, each with its path inside the model (`source`, `voices.en`); empty for remote models."""
     if isinstance(model, LlamaCppModel | SttModel):
-        yield ("source",), model.source
-    elif isinstance(model, TtsModel):
-        yield from ((("voices", language), voice) for language, voice in model.voices.items())
-    elif isinstance(model, OcrModel) and model.speech:
-        yield ("speech",), model.speech
+        return (("source", model.source),)
+    if isinstance(model, TtsModel):
+        return tuple((f"voices.{language}", voice) for language, voice in model.voices.items())
+    if isinstance(model, OcrModel) and model.speech:
+        return (("speech", model.speech),)
+    return ()
 
 
 def _no_model(name: str, ids: list[str]) -> str:
