@@ -82,6 +82,7 @@ class StrategyWeights(Section):
 
     quality: float = Field(1.0, ge=0)
     preference: float = Field(1.0, ge=0)
+    language: float = Field(0.6, ge=0)
     cost: float = Field(0.2, ge=0)
     latency: float = Field(0.5, ge=0)
     readiness: float = Field(0.8, ge=0)

@@ -194,13 +194,18 @@ class Breaker(StrEnum):
 
 
 class ModelCard(Value, frozen=True):
-    """What a model can do, as configured; does not change while the process lives on one settings tree."""
+    """What a model can do, as configured; does not change while the process lives on one settings tree.
+
+    `requires`: it answers only requests that carry at least one of these (a reader of images has nothing to say to plain
+    text); empty: any request.
+    """
 
     id: str
     name: str
     kinds: tuple[Kind, ...]
     inputs: tuple[Modality, ...] = (Modality.TEXT,)
     outputs: tuple[Modality, ...] = (Modality.TEXT,)
+    requires: tuple[Modality, ...] = ()
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
     tools: bool = False
@@ -218,7 +223,10 @@ class ModelCard(Value, frozen=True):
 
 
 class DeploymentView(Value, frozen=True):
-    """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it."""
+    """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it.
+
+    `retry_in_s`: until an open breaker lets a trial through.
+    """
 
     id: str
     model_id: str
@@ -229,6 +237,7 @@ class DeploymentView(Value, frozen=True):
     queued: int = 0
     slots: int = 1
     breaker: Breaker = Breaker.CLOSED
+    retry_in_s: float = 0.0
     is_managed: bool = False
     memory_bytes: int = 0
     pid: int | None = None
