@@ -1,0 +1,112 @@
+"""What all decoders share: JSON members kept as the caller wrote them, errors that name the field and the remedy."""
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from pointsman.edge.http import Incoming
+from pointsman.errors import RequestError
+from pointsman.types import Complexity, Hints, Intent, JsonPayload, Limits, UseCase
+
+T = TypeVar("T")
+
+ROUTING = "x-routing"
+OWN_MEMBERS = frozenset({ROUTING, "x-routing-metadata"})
+COMPLEXITY = {"low": "low", "simple": "low", "medium": "medium", "high": "high", "complex": "high"}
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body member `x-routing`: what the caller knows of the request and what it will accept. All optional."""
+
+    use_case: UseCase | None = None
+    intent: Intent | None = None
+    language: str | None = None
+    complexity: Literal["low", "simple", "medium", "high", "complex"] | None = None
+    query_type: str | None = None
+    entities: tuple[str, ...] = ()
+    context_docs: tuple[str, ...] = ()
+    strategy: Literal["balanced", "quality", "cost", "latency", "round_robin", "least_busy", "fixed"] | None = None
+    deadline_s: float | None = None
+    max_cost_per_mtok: float | None = None
+    max_latency_s: float | None = None
+    needs_tools: bool = False
+
+    def hints(self) -> Hints:
+        return Hints(
+            use_case=self.use_case,
+            intent=self.intent,
+            language=self.language,
+            complexity=Complexity(COMPLEXITY[self.complexity]) if self.complexity else None,
+            query_type=self.query_type,
+            entities=self.entities,
+            context_docs=self.context_docs,
+        )
+
+    def limits(self, max_output_tokens: int | None, has_tools: bool) -> Limits:
+        if self.deadline_s is not None and self.deadline_s <= 0:
+            raise invalid("x-routing.deadline_s", f"must be more than 0 seconds, not {self.deadline_s:g}")
+        return Limits(
+            deadline_s=self.deadline_s,
+            max_cost_per_mtok=self.max_cost_per_mtok,
+            max_latency_s=self.max_latency_s,
+            max_output_tokens=max_output_tokens,
+            needs_tools=self.needs_tools or has_tools,
+            strategy=self.strategy,
+        )
+
+
+NO_ROUTING = Routing()
+
+
+def members_of(incoming: Incoming) -> JsonPayload:
+    """The body's members, undecoded, without our own. Raises RequestError 415 or 400."""
+    media_type = incoming.content_type.partition(";")[0].strip().lower()
+    if media_type and media_type != "application/json" and not media_type.endswith("+json"):
+        raise RequestError(
+            f"content-type: this endpoint takes application/json, not {media_type}; send JSON with that header",
+            code="unsupported_media_type",
+            param="content-type",
+        )
+    if not incoming.body:
+        raise RequestError("The body is empty; send a JSON object", code="invalid_json")
+    try:
+        members = _decode_members(incoming.body)
+    except msgspec.ValidationError:
+        raise RequestError(
+            'The body must be a JSON object, such as {"model": "auto", …}', code="invalid_json"
+        ) from None
+    except msgspec.DecodeError as error:
+        raise RequestError(
+            f"The body is not valid JSON: {error}; check quotes and commas there", code="invalid_json"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"The body is not UTF-8 at byte {error.start}; encode it as UTF-8", code="invalid_json"
+        ) from None
+    return JsonPayload(members=tuple((name, bytes(raw)) for name, raw in members.items() if name not in OWN_MEMBERS))
+
+
+def typed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """The body as a typed value. Raises RequestError naming the field."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `")
+        path = where.rstrip("`").removeprefix("$").removeprefix(".")
+        if what.startswith("Object missing required field"):
+            name = what.rpartition(" field `")[2].rstrip("`")
+            path = f"{path}.{name}" if path else name
+            raise RequestError(f"{path}: is missing; add it", code="missing_field", param=path) from None
+        raise invalid(path, f"{what[0].lower()}{what[1:]}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def invalid(param: str, problem: str, code: str = "invalid_value") -> RequestError:
+    return RequestError(f"{param}: {problem}", code=code, param=param)
+
+
+def as_json(value: Any) -> bytes:
+    return msgspec.json.encode(value)

@@ -1,0 +1,289 @@
+"""One HTTP exchange, raw ASGI: bytes in, bytes out, and the watch for a client that leaves.
+
+Knows: headers, bodies and their bounds, the error object, server-sent events. Does not know: what is in a request.
+Invariants: a response is started at most once; after the start an error becomes one event and the stream ends without
+`[DONE]`; a client's leaving cancels the work of its request and of no other.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
+from typing import Any, Protocol
+
+import msgspec
+
+from pointsman.clock import Clock
+from pointsman.errors import (
+    DeadlineExceeded,
+    NoCapableModel,
+    PlanExhausted,
+    PointsmanError,
+    Refused,
+    RequestError,
+    UpstreamError,
+)
+from pointsman.types import Reply, Request, RoutingMetadata, Value
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+JSON = b"application/json"
+MEBIBYTE = 1024 * 1024
+
+
+class ClientLeft(Exception):  # noqa: N818  # an event of the exchange, not an error of anybody
+    """The client closed its connection before the response was complete."""
+
+
+class Incoming(Value, frozen=True):
+    """A request as bytes: what an endpoint decodes."""
+
+    request_id: str
+    content_type: str
+    body: bytes
+    received_s: float
+
+
+class BodyLimits(Value, frozen=True):
+    max_bytes: int
+    timeout_s: float
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first header of that (lower-case) name, or nothing."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
+
+
+def request_id_of(scope: Scope) -> str:
+    """The caller's x-request-id where it is harmless, else a new one."""
+    given = header(scope, b"x-request-id").decode("latin-1")
+    return given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+async def read(scope: Scope, receive: Receive, request_id: str, limits: BodyLimits, clock: Clock) -> Incoming:
+    """The whole body, bounded in size and time. Raises RequestError 413 or 400, ClientLeft."""
+    received_s = clock.now()
+    declared = header(scope, b"content-length")
+    if declared.isdigit() and int(declared) > limits.max_bytes:
+        raise _too_large(int(declared), limits.max_bytes)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _read_rest(body, receive, limits)
+    elif message["type"] == "http.disconnect":
+        raise ClientLeft
+    if len(body) > limits.max_bytes:
+        raise _too_large(len(body), limits.max_bytes)
+    content_type = header(scope, b"content-type").decode("latin-1")
+    return Incoming(request_id=request_id, content_type=content_type, body=body, received_s=received_s)
+
+
+async def _read_rest(first: bytes, receive: Receive, limits: BodyLimits) -> bytes:
+    parts, size = [first], len(first)
+    try:
+        async with asyncio.timeout(limits.timeout_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limits.max_bytes:
+                    raise _too_large(size, limits.max_bytes)
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise RequestError(
+            f"The body did not arrive within {limits.timeout_s:g} s ({size} bytes came); send it faster or smaller",
+            code="invalid_value",
+        ) from None
+
+
+def _too_large(size: int, limit: int) -> RequestError:
+    remedy = f"this server takes {limit / MEBIBYTE:g} MiB (server.max_body_mb)"
+    return RequestError(f"The body has {size / MEBIBYTE:.1f} MiB or more; {remedy}", code="request_too_large")
+
+
+class Finishing(Protocol):
+    """Says whether the response is out, after which a disconnect means nothing."""
+
+    finished: bool
+
+
+class DisconnectWatch:
+    """Cancels the current task when the client leaves; leaving the context then raises ClientLeft.
+
+    No ASGI server tells a handler that its client left: one has to keep asking `receive`.
+    """
+
+    def __init__(self, receive: Receive, response: Finishing) -> None:
+        self._receive = receive
+        self._response = response
+        self._left = False
+        self._owner: asyncio.Task[Any] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._owner = asyncio.current_task()
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._owner is not None and not self._response.finished:
+            self._left = True
+            self._owner.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if not self._left or self._owner is None:
+            return
+        if kind is None:  # the cancel is on its way: take it here, not in whatever the server awaits next
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                kind = asyncio.CancelledError
+        if self._owner.uncancel() == 0 and (kind is None or issubclass(kind, asyncio.CancelledError)):
+            raise ClientLeft from None
+
+
+class Response:
+    """The way back: starts once, ends once."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._is_events = False
+        self.started = False
+        self.finished = False
+
+    async def whole(self, status: int, content_type: bytes, body: bytes, extra: tuple[Header, ...] = ()) -> None:
+        """A complete response."""
+        await self._start(status, content_type, ((b"content-length", b"%d" % len(body)), *extra))
+        await self._end(body)
+
+    async def reply(self, request: Request, reply: Reply) -> None:
+        """What the gateway answered, with its routing metadata in a header and, where it is JSON, in the body."""
+        metadata = _metadata_json(reply.metadata)
+        extra = _metadata_headers(reply.metadata, metadata)
+        if reply.events is None:
+            body = splice(reply.body, metadata) if reply.content_type.startswith("application/json") else reply.body
+            await self.whole(reply.status, reply.content_type.encode("latin-1"), body, extra)
+            return
+        self._is_events = reply.content_type.startswith("text/event-stream")
+        await self._start(reply.status, reply.content_type.encode("latin-1"), extra)
+        if self._is_events:
+            await self._events(request, reply, metadata)
+        else:
+            async for chunk in reply.events:
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._end(b"")
+
+    async def _events(self, request: Request, reply: Reply, metadata: bytes) -> None:
+        assert reply.events is not None  # noqa: S101  # the caller looked; this is for the type checker
+        is_first = True
+        async for chunk in reply.events:
+            out = chunk
+            if is_first:
+                out, is_first = splice_event(chunk, metadata), False
+            if not request.wants_usage and b'"choices":[' in out and b'"usage"' in out:
+                out = without_usage_event(out)
+            if out:
+                await self._send({"type": "http.response.body", "body": out, "more_body": True})
+
+    async def fail(self, error: PointsmanError) -> None:
+        """The error object; after the start of a stream, one error event and the end."""
+        body = error_json(error)
+        if not self.started:
+            await self.whole(error.http_status, JSON, body, _retry_after(error))
+        elif self._is_events and not self.finished:
+            await self._end(b"data: " + body + b"\n\n")
+        # A started body that is no event stream is left incomplete: the broken framing is the only honest signal.
+
+    async def _start(self, status: int, content_type: bytes, extra: tuple[Header, ...]) -> None:
+        self.started = True
+        headers = [(b"content-type", content_type), (b"x-request-id", self._request_id.encode("latin-1")), *extra]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _end(self, body: bytes) -> None:
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": body})
+
+
+# ---------------------------------------------------------------- metadata and errors as bytes
+
+
+def _metadata_json(metadata: RoutingMetadata | None) -> bytes:
+    if metadata is None:
+        return b"null"
+    encoded = msgspec.json.encode(metadata)
+    return encoded if encoded.isascii() else json.dumps(msgspec.to_builtins(metadata)).encode()
+
+
+def _metadata_headers(metadata: RoutingMetadata | None, encoded: bytes) -> tuple[Header, ...]:
+    if metadata is None:
+        return ()
+    return ((b"x-routing-metadata", encoded), (b"x-routing-model-id", metadata.model_id.encode("latin-1", "replace")))
+
+
+def splice(body: bytes, metadata: bytes) -> bytes:
+    """A JSON object with `x-routing-metadata` as its first member; the rest stays as the upstream wrote it."""
+    start = body.find(b"{") + 1
+    rest = body[start:]
+    comma = b"" if rest.lstrip().startswith(b"}") else b","
+    return body[:start] + b'"x-routing-metadata":' + metadata + comma + rest
+
+
+def splice_event(chunk: bytes, metadata: bytes) -> bytes:
+    """Whole events, the first JSON one with the metadata spliced in."""
+    at = chunk.find(b"data: {")
+    return chunk if at < 0 else chunk[:at] + b"data: " + splice(chunk[at + 6 :], metadata)
+
+
+def without_usage_event(chunk: bytes) -> bytes:
+    """Whole events without the choiceless usage event that we asked for and the caller did not."""
+    kept = [event for event in chunk.split(b"\n\n") if not _is_usage_event(event)]
+    return b"\n\n".join(kept)
+
+
+def _is_usage_event(event: bytes) -> bool:
+    return b'"choices":[]' in event and b'"usage"' in event
+
+
+def error_json(error: PointsmanError) -> bytes:
+    """OpenAI's error object. Rejections and attempts come along, so that the cause needs no log."""
+    detail: dict[str, object] = {
+        "message": error.message,
+        "type": error.row.openai_type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if isinstance(error, NoCapableModel):
+        detail["rejected"] = error.rejected
+    if isinstance(error, PlanExhausted):
+        detail["attempts"] = [
+            {"deployment": a.deployment_id, "error": a.error, "detail": a.detail} for a in error.attempts
+        ]
+    return msgspec.json.encode({"error": detail})
+
+
+def _retry_after(error: PointsmanError) -> tuple[Header, ...]:
+    if isinstance(error, Refused):
+        return ((b"retry-after", b"%d" % max(1, round(error.retry_after_s))),)
+    if isinstance(error, UpstreamError | PlanExhausted) and not isinstance(error, DeadlineExceeded):
+        return ((b"retry-after", b"1"),)
+    return ()
