@@ -367,7 +367,11 @@ class RoutingMetadata(Value, frozen=True):
 
 
 class Outcome(Value, frozen=True):
-    """All that happened to one request; exactly one is made for each, whatever happens."""
+    """All that happened to one request; exactly one is made for each, whatever happens.
+
+    `status` is one of success, client_error, refused, error, client_closed. `overhead_s` is what the gateway itself added:
+    the time to the answer (a stream: to its first event) less `wait_s` and the wait for upstreams.
+    """
 
     request_id: str
     kind: Kind
@@ -388,3 +392,6 @@ class Outcome(Value, frozen=True):
     error: str = ""
     tenant: str = ""
     received_unix_s: float = 0.0
+    overhead_s: float = 0.0
+    events: int = 0
+    reply_bytes: int = 0
