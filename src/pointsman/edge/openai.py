@@ -13,44 +13,44 @@ from pointsman.errors import RequestError
 from pointsman.types import JsonPayload, Kind, Media, Modality, Request, Turn
 
 
-class _Url(msgspec.Struct):
+class MediaUrl(msgspec.Struct):
     url: str = ""
 
 
-class _Audio(msgspec.Struct):
+class MediaData(msgspec.Struct):
     data: str = ""
     format: str = ""
 
 
-class _File(msgspec.Struct):
+class FilePart(msgspec.Struct):
     file_data: str = ""
     filename: str = ""
 
 
-class _Part(msgspec.Struct):
+class ContentPart(msgspec.Struct):
     type: str
     text: str | None = None
-    image_url: _Url | str | None = None
-    video_url: _Url | str | None = None
-    audio_url: _Url | str | None = None
-    input_audio: _Audio | None = None
-    input_video: _Audio | None = None
-    file: _File | None = None
+    image_url: MediaUrl | str | None = None
+    video_url: MediaUrl | str | None = None
+    audio_url: MediaUrl | str | None = None
+    input_audio: MediaData | None = None
+    input_video: MediaData | None = None
+    file: FilePart | None = None
 
 
-class _Message(msgspec.Struct):
+class Message(msgspec.Struct):
     role: str
-    content: str | list[_Part] | None = None
+    content: str | list[ContentPart] | None = None
 
 
-class _StreamOptions(msgspec.Struct):
+class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
 class _Body(msgspec.Struct, kw_only=True):
     model: str = "auto"
     stream: bool | None = None
-    stream_options: _StreamOptions | None = None
+    stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     tools: list[msgspec.Raw] | None = None
@@ -59,7 +59,7 @@ class _Body(msgspec.Struct, kw_only=True):
 
 
 class ChatBody(_Body, kw_only=True):
-    messages: list[_Message]
+    messages: list[Message]
 
 
 class CompletionBody(_Body, kw_only=True):
@@ -71,7 +71,7 @@ class EmbeddingBody(_Body, kw_only=True):
 
 
 class RouteBody(_Body, kw_only=True):
-    messages: list[_Message] | None = None
+    messages: list[Message] | None = None
     query: str | None = None
     prompt: str | None = None
     endpoint: Kind = Kind.CHAT
@@ -114,7 +114,7 @@ def decode_route(incoming: Incoming) -> Request:
     text = body.query if body.query is not None else body.prompt
     if (text is None) == (body.messages is None):
         raise RequestError("query: send either `messages` or `query`", code="missing_field", param="query")
-    messages = body.messages if body.messages is not None else [_Message(role="user", content=text)]
+    messages = body.messages if body.messages is not None else [Message(role="user", content=text)]
     if not messages:
         raise invalid("messages", "is empty; send at least one message")
     return _request(incoming, body.endpoint, body, payload=payload, turns=_turns(messages), media=_media(messages))
@@ -159,17 +159,17 @@ def _text(prompt: str | list[str] | list[int] | list[list[int]]) -> str:
     return "\n".join(item for item in prompt if isinstance(item, str))
 
 
-def _turns(messages: list[_Message]) -> tuple[Turn, ...]:
+def _turns(messages: list[Message]) -> tuple[Turn, ...]:
     return tuple(Turn(role=message.role, text=_words(message.content)) for message in messages)
 
 
-def _words(content: str | list[_Part] | None) -> str:
+def _words(content: str | list[ContentPart] | None) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.text for part in content or () if part.text)
 
 
-def _media(messages: list[_Message]) -> tuple[Media, ...]:
+def _media(messages: list[Message]) -> tuple[Media, ...]:
     return tuple(
         medium
         for index, message in enumerate(messages)
@@ -179,7 +179,7 @@ def _media(messages: list[_Message]) -> tuple[Media, ...]:
     )
 
 
-def _media_of(part: _Part, where: str) -> Iterator[Media]:
+def _media_of(part: ContentPart, where: str) -> Iterator[Media]:
     """The attachment of one content part, if it has one. Raises RequestError where its URL is none."""
     for name, kind in (("image_url", Modality.IMAGE), ("video_url", Modality.VIDEO), ("audio_url", Modality.AUDIO)):
         given = getattr(part, name)

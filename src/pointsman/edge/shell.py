@@ -1,0 +1,246 @@
+"""The cold routes, under FastAPI: status, models, metrics, and the documentation of everything.
+
+Knows: what an operator asks. Does not know: how any of it is measured; it reads through the `Desk`.
+"""
+
+from typing import Annotated, Protocol
+
+import msgspec
+from fastapi import FastAPI, Path, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as WebRequest
+
+from pointsman import __version__
+from pointsman.edge.http import error_json
+from pointsman.edge.openapi import describe
+from pointsman.errors import PointsmanError, RequestError
+from pointsman.settings import Settings
+from pointsman.types import Breaker, DeploymentView, Modality, ModelCard, Tier, Value, World
+
+MEDIA_TYPE = "application/json"
+
+
+class Desk(Protocol):
+    """What an operator can read."""
+
+    settings: Settings
+    cards: tuple[ModelCard, ...]
+
+    def world(self) -> World: ...
+    def metrics(self) -> bytes: ...
+    def statistics(self) -> object: ...
+
+
+class ModelHealth(Value, frozen=True):
+    """One deployment's health, for people and for load balancers."""
+
+    model: str
+    healthy: bool
+    state: str
+    tier: Tier
+    ready_in_s: float
+    in_flight: int
+    queued: int
+    slots: int
+    breaker: Breaker
+    restarts: int
+    memory_bytes: int
+    last_error: str
+
+
+class Health(Value, frozen=True):
+    status: str
+    version: str
+    models: dict[str, ModelHealth]
+
+
+class ModelEntry(Value, frozen=True):
+    """One entry of `GET /v1/models`: OpenAI's members, then ours."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "pointsman"
+    name: str = ""
+    kinds: tuple[str, ...] = ()
+    inputs: tuple[Modality, ...] = ()
+    outputs: tuple[Modality, ...] = ()
+    languages: tuple[str, ...] = ()
+    context_tokens: int = 0
+    tools: bool = False
+    tier: Tier | None = None
+    healthy: bool = True
+    alias_of: str | None = None
+
+
+class ModelList(Value, frozen=True):
+    data: tuple[ModelEntry, ...]
+    object: str = "list"
+
+
+class RouterInfo(Value, frozen=True):
+    """`GET /router/info`: the configuration in force and the state of things."""
+
+    version: str
+    routing_enabled: bool
+    strategy: str
+    default_model: str
+    use_cases: dict[str, tuple[str, ...]]
+    aliases: dict[str, str]
+    models: tuple[ModelEntry, ...]
+    deployments: tuple[DeploymentView, ...]
+    memory_budget_bytes: int
+    memory_used_bytes: int
+    statistics: object
+
+
+def health_of(world: World) -> Health:
+    """Every deployment's health. `degraded` where one cannot answer now; a cold model is well."""
+    models = {view.id: _health(view) for view in world.deployments}
+    status = "ok" if all(model.healthy for model in models.values()) else "degraded"
+    return Health(status=status, version=__version__, models=models)
+
+
+def _health(view: DeploymentView) -> ModelHealth:
+    return ModelHealth(
+        model=view.model_id,
+        healthy=_is_healthy(view),
+        state=view.state,
+        tier=view.tier,
+        ready_in_s=round(view.ready_in_s, 3),
+        in_flight=view.in_flight,
+        queued=view.queued,
+        slots=view.slots,
+        breaker=view.breaker,
+        restarts=view.restarts,
+        memory_bytes=view.memory_bytes,
+        last_error=view.last_error,
+    )
+
+
+def _is_healthy(view: DeploymentView) -> bool:
+    return view.breaker is not Breaker.OPEN and view.state != "failed"
+
+
+def models_of(desk: Desk) -> tuple[ModelEntry, ...]:
+    """`auto`, the aliases, then every model."""
+    world = desk.world()
+    entries = [_entry(card, world) for card in desk.cards]
+    by_id = {entry.id: entry for entry in entries}
+    aliases = [
+        msgspec.structs.replace(by_id[target], id=alias, alias_of=target)
+        for alias, target in desk.settings.aliases.items()
+        if target in by_id
+    ]
+    auto = ModelEntry(
+        id="auto", name="The router's choice, per request", inputs=tuple(Modality), outputs=tuple(Modality)
+    )
+    return (auto, *aliases, *entries)
+
+
+def _entry(card: ModelCard, world: World) -> ModelEntry:
+    views = [view for view in world.deployments if view.model_id == card.id]
+    tiers = [view.tier for view in views]
+    return ModelEntry(
+        id=card.id,
+        name=card.name,
+        kinds=card.kinds,
+        inputs=card.inputs,
+        outputs=card.outputs,
+        languages=card.languages,
+        context_tokens=card.context_tokens,
+        tools=card.tools,
+        tier=next((tier for tier in (Tier.HOT, Tier.WARM, Tier.COLD) if tier in tiers), None),
+        healthy=any(_is_healthy(view) for view in views),
+    )
+
+
+def is_ready(desk: Desk) -> bool:
+    """Whether every model to be preloaded is hot, or has failed for good and is reported by `/health` instead."""
+    preloaded = {model.id for model in desk.settings.models if getattr(model, "preload", False)}
+    return all(v.tier is Tier.HOT or v.state == "failed" for v in desk.world().deployments if v.model_id in preloaded)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type=MEDIA_TYPE)
+
+
+def build_shell(desk: Desk) -> FastAPI:
+    """The FastAPI application of the cold routes; its OpenAPI document describes the hot ones too."""
+    shell = FastAPI(
+        title="Pointsman",
+        version=__version__,
+        description="A self-hosted, OpenAI-compatible gateway: every request to the right one of your models.",
+        redoc_url=None,
+    )
+    _add_status_routes(shell, desk)
+    _add_model_routes(shell, desk)
+    shell.add_exception_handler(HTTPException, _http_error)
+    shell.add_exception_handler(PointsmanError, _own_error)
+    describe(shell)
+    return shell
+
+
+def _add_status_routes(shell: FastAPI, desk: Desk) -> None:
+    @shell.get("/health", tags=["operation"], summary="All models' health; 200 while the process lives")
+    async def health() -> Response:
+        return _json(health_of(desk.world()))
+
+    @shell.get("/ready", tags=["operation"], summary="200 once every preloaded model is ready, 503 before")
+    async def ready() -> Response:
+        if is_ready(desk):
+            return _json({"status": "ready"})
+        waiting = {v.id: v.state for v in desk.world().deployments if v.tier is not Tier.HOT}
+        return _json({"status": "loading", "waiting_for": waiting}, 503)
+
+    @shell.get("/metrics", tags=["operation"], summary="Prometheus exposition")
+    async def metrics() -> Response:
+        return Response(desk.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @shell.get("/router/info", tags=["operation"], summary="Configuration in force and state of things")
+    async def info() -> Response:
+        world, settings = desk.world(), desk.settings
+        return _json(
+            RouterInfo(
+                version=__version__,
+                routing_enabled=settings.routing.enabled,
+                strategy=settings.routing.strategy,
+                default_model=settings.routing.default_model or desk.cards[0].id,
+                use_cases={str(name): models for name, models in settings.routing.use_cases.items()},
+                aliases=settings.aliases,
+                models=models_of(desk),
+                deployments=world.deployments,
+                memory_budget_bytes=world.budget_bytes,
+                memory_used_bytes=world.used_bytes,
+                statistics=desk.statistics(),
+            )
+        )
+
+
+def _add_model_routes(shell: FastAPI, desk: Desk) -> None:
+    @shell.get("/v1/models", tags=["openai"], summary="Models with capabilities, tier and health")
+    async def models() -> Response:
+        return _json(ModelList(data=models_of(desk)))
+
+    @shell.get("/v1/models/{model_id}", tags=["openai"], summary="One model")
+    async def model(model_id: Annotated[str, Path(description="An id, an alias or `auto`")]) -> Response:
+        for entry in models_of(desk):
+            if entry.id == model_id:
+                return _json(entry)
+        known = ", ".join(entry.id for entry in models_of(desk))
+        raise RequestError(f"There is no model `{model_id}`; there are {known}", code="model_not_found", param="model")
+
+
+async def _http_error(request: WebRequest, error: Exception) -> Response:
+    """Starlette's own 404 and 405 as the one error object."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for that class only
+    if error.status_code == 405:
+        own = RequestError(f"{request.url.path} does not take {request.method}", code="method_not_allowed")
+    else:
+        own = RequestError(f"There is no {request.url.path}; /docs lists what there is", code="not_found")
+    return Response(error_json(own), own.http_status, media_type=MEDIA_TYPE)
+
+
+async def _own_error(_: WebRequest, error: Exception) -> Response:
+    assert isinstance(error, PointsmanError)  # noqa: S101  # registered for that class only
+    return Response(error_json(error), error.http_status, media_type=MEDIA_TYPE)

@@ -1,0 +1,73 @@
+"""The whole site as one ASGI application: hot routes by one look-up, everything else to the FastAPI shell."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from pointsman.clock import Clock
+from pointsman.edge.audio import decode_speech, decode_transcription
+from pointsman.edge.decode import as_json
+from pointsman.edge.endpoint import Decode, Endpoint, Faults
+from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send
+from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
+from pointsman.types import Plan, Reply, Request, Signals
+
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ANSWERED: tuple[tuple[str, Decode], ...] = (
+    ("/v1/chat/completions", decode_chat),
+    ("/v1/completions", decode_completion),
+    ("/v1/embeddings", decode_embedding),
+    ("/v1/audio/transcriptions", decode_transcription),
+    ("/v1/audio/speech", decode_speech),
+)
+
+
+class Corridor(Protocol):
+    """The gateway, as the edge sees it."""
+
+    def answer(self, request: Request) -> AbstractAsyncContextManager[Reply]: ...
+    def explain(self, request: Request) -> tuple[Signals, Plan]: ...
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """The answer of `/v1/route`: everything `decide` returned."""
+
+    request_id: str
+    model: str | None
+    signals: Signals
+    plan: Plan
+
+
+class Site:
+    """Hot paths first; a pure-ASGI front, so that no middleware of the shell is paid for on the hot path."""
+
+    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi) -> None:
+        self._hot = hot
+        self._shell = shell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._hot.get(scope["path"]) if scope["type"] == "http" else None
+        await (endpoint or self._shell)(scope, receive, send)
+
+
+def build_site(corridor: Corridor, shell: Asgi, *, limits: BodyLimits, clock: Clock, faults: Faults) -> Site:
+    """The site: the corridor's endpoints, the dry run, the shell for the rest."""
+
+    async def answer(request: Request, response: Response) -> None:
+        async with corridor.answer(request) as reply:
+            await response.reply(request, reply)
+
+    async def explain(request: Request, response: Response) -> None:
+        signals, plan = corridor.explain(request)
+        best = plan.candidates[0].model_id if plan.candidates else None
+        explained = Explained(request_id=request.id, model=best, signals=signals, plan=plan)
+        await response.whole(200, JSON, as_json(explained))
+
+    hot: dict[str, Asgi] = {
+        path: Endpoint(decode, answer, limits=limits, clock=clock, faults=faults) for path, decode in ANSWERED
+    }
+    hot["/v1/route"] = Endpoint(decode_route, explain, limits=limits, clock=clock, faults=faults)
+    return Site(hot, shell)
