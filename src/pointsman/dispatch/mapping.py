@@ -3,6 +3,8 @@
 Knows: what OpenAI-compatible servers say and how they say it. Does not know: leases, retries, who is next.
 """
 
+from typing import Any
+
 import msgspec
 
 from pointsman.errors import TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
@@ -24,7 +26,7 @@ class _Detail(msgspec.Struct):
 class _ErrorBody(msgspec.Struct):
     error: _Detail | str | None = None
     message: str = ""
-    detail: msgspec.Raw | None = None
+    detail: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -83,7 +85,7 @@ def _detail_of(body: bytes) -> _Detail:
         return decoded.error
     if isinstance(decoded.error, str):
         return _Detail(message=decoded.error)
-    detail = bytes(decoded.detail).decode("utf-8", "replace") if decoded.detail else ""
+    detail = msgspec.json.encode(decoded.detail).decode() if decoded.detail else ""
     return _Detail(message=decoded.message or detail)
 
 

@@ -6,6 +6,7 @@ event is never torn; a stream that ends before its terminal event raises Upstrea
 """
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
@@ -32,7 +33,7 @@ class _Choice(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     choices: list[_Choice] | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 class _Cause(msgspec.Struct):

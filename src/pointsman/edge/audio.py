@@ -19,7 +19,7 @@ MAX_SPEECH_CHARS = 4096
 class SpeechBody(msgspec.Struct, kw_only=True):
     input: str
     model: str = "auto"
-    voice: str | msgspec.Raw | None = None
+    voice: str | dict[str, str] | None = None
     language: str | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: float = 1.0

@@ -1,0 +1,100 @@
+"""What upstreams say, in our words."""
+
+import pytest
+
+from pointsman.dispatch.mapping import check_answer, error_of, refusal
+from pointsman.errors import NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.types import JsonPayload, Kind, Plan, Rejected, Request
+
+
+def asked(kind: Kind = Kind.CHAT) -> Request:
+    return Request(id="r", kind=kind, model="auto", payload=JsonPayload(members=()))
+
+
+LLAMA_TOO_LONG = (
+    b'{"error":{"code":400,"message":"request (9000 tokens) exceeds","type":"exceed_context_size_error",'
+    b'"n_prompt_tokens":9000,"n_ctx":4096}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cls", "code", "words"),
+    [
+        (400, LLAMA_TOO_LONG, RequestError, "context_length_exceeded", "9000 prompt tokens, 4096 allowed"),
+        (
+            400,
+            b'{"error":{"message":"bad temperature","param":"temperature"}}',
+            RequestError,
+            "upstream_rejected",
+            "bad t",
+        ),
+        (
+            400,
+            b'{"error":{"message":"no picture","code":"invalid_media"}}',
+            RequestError,
+            "invalid_media",
+            "no picture",
+        ),
+        (422, b'{"detail":[{"msg":"field required"}]}', RequestError, "upstream_rejected", "field required"),
+        (401, b"{}", UpstreamError, "upstream_error", "api_key_env"),
+        (404, b'{"error":"no such model"}', UpstreamError, "upstream_error", "check `url` and `model`"),
+        (429, b"{}", UpstreamError, "upstream_error", "429"),
+        (500, b"<html>oops</html>", UpstreamError, "upstream_error", "500"),
+        (503, b"\xff\xfe", UpstreamError, "upstream_error", "503"),
+        (302, b"", UpstreamError, "upstream_error", "302"),
+        (400, b'{"error":{"message":"x","code":"internal_error"}}', RequestError, "upstream_rejected", "x"),
+    ],
+)
+def test_statuses(status: int, body: bytes, cls: type[PointsmanError], code: str, words: str) -> None:
+    error = error_of(status, body, "m")
+    assert type(error) is cls
+    assert error.code == code
+    assert words in error.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "body"),
+    [
+        (Kind.CHAT, "application/json; charset=utf-8", b'{"choices":[{"message":{"content":"hi"}}]}'),
+        (Kind.EMBEDDING, "application/json", b'{"data":[{"embedding":[1]}]}'),
+        (Kind.TRANSCRIPTION, "application/json", b'{"text":""}'),
+        (Kind.TRANSCRIPTION, "text/plain; charset=utf-8", b"hello"),
+        (Kind.SPEECH, "audio/mpeg", b"ID3"),
+    ],
+)
+def test_answers_pass(kind: Kind, content_type: str, body: bytes) -> None:
+    check_answer(asked(kind), content_type, body, "m")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "body"),
+    [
+        (Kind.CHAT, "text/html", b"<html>"),
+        (Kind.CHAT, "", b'{"choices":[]}'),
+        (Kind.CHAT, "application/json", b'{"choices":[{"mess'),
+        (Kind.CHAT, "application/json", b'{"status":"ok"}'),
+        (Kind.CHAT, "application/json", b"[1,2]"),
+        (Kind.CHAT, "application/json", b""),
+        (Kind.TRANSCRIPTION, "text/html", b"<html>"),
+        (Kind.SPEECH, "audio/mpeg", b""),
+        (Kind.SPEECH, "application/json", b"{}"),
+    ],
+)
+def test_a_200_that_is_no_answer_is_the_upstreams_fault(kind: Kind, content_type: str, body: bytes) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        check_answer(asked(kind), content_type, body, "m")
+    assert caught.value.code == "upstream_protocol"
+
+
+def empty(problem: str) -> Plan:
+    why = Rejected(deployment_id="a", model_id="a", code="modality", why="cannot see images")
+    return Plan(candidates=(), rejected=(why,), strategy="balanced", reason="Nobody can.", problem=problem)
+
+
+def test_a_plan_without_candidates_becomes_the_error_the_caller_can_act_on() -> None:
+    assert isinstance(refusal(empty("loading_failed")), Refused)
+    unknown = refusal(empty("model_not_found"))
+    assert (unknown.http_status, unknown.param) == (404, "model")
+    incapable = refusal(empty(""))
+    assert isinstance(incapable, NoCapableModel)
+    assert incapable.rejected[0].why == "cannot see images"
