@@ -1,0 +1,246 @@
+"""One request's record while it is being written; leaving it makes the Outcome.
+
+Knows: the clock, the order in which the corridor reports, how a context can be left. Does not know: what sinks do.
+Invariants: one Outcome for each entry, whatever happened (success, error, cancellation, a reader that stopped early);
+nothing is raised on the way out; a sink that fails changes neither the answer nor what the other sinks hear.
+A hand-written context manager: `@asynccontextmanager` costs twice as much on every request.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from pointsman.clock import Clock
+from pointsman.ledger.reading import answered_by, confidence_of, ending_of, fallback_from
+from pointsman.ledger.usage import estimate_of_body, usage_of
+from pointsman.ledger.watch import WatchedEvents
+from pointsman.types import Attempt, Outcome, Plan, Reply, Request, RoutingMetadata, Signals, Usage, Value
+
+
+class Sink(Protocol):
+    """Hears of every request twice. Neither method may block."""
+
+    def opened(self, request: Request) -> None: ...
+    def closed(self, outcome: Outcome) -> None: ...
+
+
+class LedgerStatistics(Value, frozen=True):
+    """Counts since the start. `sink_failures` above zero is a defect; `last_sink_failure` says which."""
+
+    in_flight: int
+    outcomes: int
+    sink_failures: int
+    last_sink_failure: str
+
+
+class Ledger:
+    """Opens entries. `names` gives a model's long name by its id."""
+
+    def __init__(self, clock: Clock, sinks: tuple[Sink, ...], names: Mapping[str, str]) -> None:
+        self.clock = clock
+        self.names = names
+        self._sinks = sinks
+        self._opened = 0
+        self._closed = 0
+        self._sink_failures = 0
+        self._last_sink_failure = ""
+
+    def open(self, request: Request) -> "Entry":
+        """The entry of one request, to be entered with `async with`."""
+        return Entry(self, request)
+
+    def announce(self, request: Request) -> None:
+        """Tell every sink that a request has begun."""
+        self._opened += 1
+        for sink in self._sinks:
+            try:
+                sink.opened(request)
+            except Exception as error:  # noqa: BLE001  # the sink seam: a broken subscriber must not fail a request
+                self._sink_failed(sink, error)
+
+    def publish(self, outcome: Outcome) -> None:
+        """Tell every sink how it ended."""
+        self._closed += 1
+        for sink in self._sinks:
+            try:
+                sink.closed(outcome)
+            except Exception as error:  # noqa: BLE001  # the sink seam: the answer has left, and may be a cancellation
+                self._sink_failed(sink, error)
+
+    def _sink_failed(self, sink: Sink, error: Exception) -> None:
+        self._sink_failures += 1
+        self._last_sink_failure = f"{type(sink).__name__}: {type(error).__name__}"
+
+    def statistics(self) -> LedgerStatistics:
+        return LedgerStatistics(
+            in_flight=self._opened - self._closed,
+            outcomes=self._closed,
+            sink_failures=self._sink_failures,
+            last_sink_failure=self._last_sink_failure,
+        )
+
+    def __repr__(self) -> str:
+        return f"Ledger({self._opened - self._closed} open, {self._closed} written, {len(self._sinks)} sinks)"
+
+
+class Entry:
+    """Satisfies `gateway.Entry`. Times are seconds on the ledger's clock."""
+
+    __slots__ = (
+        "_attempts",
+        "_began_s",
+        "_clock",
+        "_is_written",
+        "_ledger",
+        "_measured_s",
+        "_plan",
+        "_planned_s",
+        "_received_unix_s",
+        "_reply",
+        "_request",
+        "_signals",
+        "_stream",
+        "_upstream_s",
+        "_watched_s",
+    )
+
+    def __init__(self, ledger: Ledger, request: Request) -> None:
+        self._ledger = ledger
+        self._clock = ledger.clock
+        self._request = request
+        self._began_s = self._measured_s = self._planned_s = self._clock.now()
+        self._received_unix_s = self._clock.unix()
+        self._signals: Signals | None = None
+        self._plan: Plan | None = None
+        self._attempts: list[Attempt] = []
+        self._upstream_s = 0.0
+        self._watched_s: float | None = None
+        self._reply: Reply | None = None
+        self._stream: WatchedEvents | None = None
+        self._is_written = False
+
+    async def __aenter__(self) -> Self:
+        self._ledger.announce(self._request)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_written:
+            self._is_written = True
+            self._ledger.publish(self._outcome(error))
+
+    def measured(self, signals: Signals) -> Signals:
+        """What the request is. Returned as it came."""
+        self._signals = signals
+        self._measured_s = self._planned_s = self._clock.now()
+        return signals
+
+    def planned(self, plan: Plan) -> Plan:
+        """Who should answer. Returned as it came."""
+        self._plan = plan
+        self._planned_s = self._clock.now()
+        return plan
+
+    def attempted(self, attempt: Attempt) -> None:
+        """One attempt that has just ended or just reached its first byte."""
+        self._attempts.append(attempt)
+        self._upstream_s += max(0.0, self._clock.now() - attempt.started_s - attempt.wait_s)
+
+    def watch(self, reply: Reply) -> Reply:
+        """The reply with its routing metadata; a stream is counted as it is read."""
+        self._watched_s = self._clock.now()
+        events = reply.events
+        if events is not None:
+            is_sse = reply.content_type.startswith("text/event-stream")
+            events = self._stream = WatchedEvents(events, self._clock.now, is_sse)
+        self._reply = reply = Reply(
+            status=reply.status,
+            content_type=reply.content_type,
+            body=reply.body,
+            events=events,
+            metadata=self._metadata(self._watched_s),
+        )
+        return reply
+
+    def _metadata(self, now_s: float) -> RoutingMetadata | None:
+        signals = self._signals
+        if signals is None:
+            return None
+        model_id = answered_by(self._attempts)
+        return RoutingMetadata(
+            model_id=model_id,
+            model_name=self._ledger.names.get(model_id, model_id),
+            intent=signals.intent.label,
+            use_case=signals.use_case.label,
+            language=signals.language.label,
+            complexity=signals.complexity.label,
+            confidence=round(confidence_of(signals), 4),
+            fallback_used=bool(fallback_from(self._plan, model_id)),
+            attempts=len(self._attempts),
+            cache="miss",
+            experiment=None,
+            total_time_seconds=round(now_s - self._since_s(), 6),
+            request_id=self._request.id,
+        )
+
+    def _since_s(self) -> float:
+        """Arrival, where the edge noted it, else the opening of this entry."""
+        return self._request.received_s or self._began_s
+
+    def _outcome(self, error: BaseException | None) -> Outcome:
+        now_s = self._clock.now()
+        request, stream, since_s = self._request, self._stream, self._since_s()
+        ending = ending_of(error, self._reply.status if self._reply else None, stream)
+        wait_s = sum(attempt.wait_s for attempt in self._attempts)
+        answer_s = self._answer_s(now_s)
+        waited_before_answer_s = wait_s + self._upstream_s
+        return Outcome(
+            request_id=request.id,
+            kind=request.kind,
+            asked_model=request.model,
+            status=ending.status,
+            http_status=ending.http_status,
+            signals=self._signals,
+            plan=self._plan,
+            attempts=tuple(self._attempts),
+            usage=self._usage(),
+            stream=stream is not None,
+            total_s=now_s - since_s,
+            classify_s=self._measured_s - self._began_s,
+            decide_s=self._planned_s - self._measured_s,
+            wait_s=wait_s,
+            upstream_s=self._upstream_s + (stream.wait_s if stream else 0.0),
+            first_byte_s=self._first_byte_s(since_s),
+            error=ending.code,
+            tenant=request.tenant,
+            received_unix_s=self._received_unix_s,
+            overhead_s=max(0.0, answer_s - since_s - waited_before_answer_s),
+            events=stream.events if stream else 0,
+            reply_bytes=stream.size_bytes if stream else len(self._reply.body) if self._reply else 0,
+        )
+
+    def _answer_s(self, now_s: float) -> float:
+        """When the gateway's own work for the answer was done: later time belongs to the upstream and the reader."""
+        if self._stream is not None and self._watched_s is not None:
+            return self._watched_s
+        return now_s
+
+    def _first_byte_s(self, since_s: float) -> float | None:
+        first_s = self._stream.first_s if self._stream else self._watched_s
+        return None if first_s is None else first_s - since_s
+
+    def _usage(self) -> Usage:
+        """As reported, else estimated; nothing where no model answered."""
+        reply, stream = self._reply, self._stream
+        if reply is None:
+            return Usage()
+        prompt_tokens = self._signals.prompt_tokens if self._signals else 0
+        if stream is not None:
+            return stream.usage(prompt_tokens)
+        is_json = reply.content_type.startswith("application/json")
+        return (usage_of(reply.body) if is_json else None) or estimate_of_body(reply.body, prompt_tokens)
+
+    def __repr__(self) -> str:
+        model = answered_by(self._attempts) or "nobody yet"
+        return f"Entry({self._request.id}, {self._request.model} → {model}, {len(self._attempts)} attempts)"

@@ -1,0 +1,85 @@
+"""One canonical line for each request, and one for each event in the server's life.
+
+Knows: which lines are wanted, JSON for machines, short lines for a terminal. Does not know: what is in a line
+(`lines`), how it reaches the descriptor (`writer`).
+Invariant: writing a line never blocks the event loop; lines that had to be dropped are counted in a line of their own.
+"""
+
+import os
+from datetime import UTC, datetime
+from typing import Self
+
+import msgspec
+
+from pointsman.clock import Clock
+from pointsman.ledger.lines import LEVELS, Event, Level, line_of
+from pointsman.ledger.terminal import event_line, request_line
+from pointsman.ledger.writer import LineWriter
+from pointsman.types import Outcome, Request
+
+STDERR = 2
+
+
+class Log:
+    """A sink. `human` makes short coloured lines instead of JSON; `requests` false leaves only events."""
+
+    def __init__(
+        self, writer: LineWriter, clock: Clock, level: Level = "info", requests: bool = True, human: bool = False
+    ) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._level = level
+        self._floor = LEVELS[level]
+        self._requests = requests
+        self._human = human
+        self._encode = msgspec.json.Encoder().encode
+        self._dropped_reported = 0
+
+    @classmethod
+    def to_stderr(cls, clock: Clock, level: Level = "info", requests: bool = True) -> Self:
+        """Standard error: short lines where a person reads it on a terminal, JSON everywhere else."""
+        return cls(LineWriter(STDERR), clock, level=level, requests=requests, human=os.isatty(STDERR))
+
+    def opened(self, request: Request) -> None:
+        """Nothing: a request is one line, written when it has ended."""
+
+    def closed(self, outcome: Outcome) -> None:
+        """Write the request's line."""
+        if not self._requests:
+            return
+        line = line_of(outcome)
+        if LEVELS[line.level] >= self._floor:
+            self._put(request_line(line) if self._human else self._encode(line) + b"\n")
+
+    def event(self, event: Event) -> None:
+        """Write one event of the server's life."""
+        if LEVELS[event.level] >= self._floor:
+            self._put(self._event_line(event))
+
+    def close(self) -> None:
+        """Write what is queued, for a second at most."""
+        self._report_dropped()
+        self._writer.close()
+
+    def _put(self, line: bytes) -> None:
+        if self._writer.dropped != self._dropped_reported:
+            self._report_dropped()
+        self._writer.put(line)
+
+    def _report_dropped(self) -> None:
+        missing = self._writer.dropped - self._dropped_reported
+        if missing and self._writer.has_room:
+            self._dropped_reported += missing
+            details = (("lines", missing),)
+            event = Event(name="log_lines_dropped", message="The log was stuck", level="warning", details=details)
+            self._writer.put(self._event_line(event))
+
+    def _event_line(self, event: Event) -> bytes:
+        now = datetime.fromtimestamp(self._clock.unix(), UTC)
+        if self._human:
+            return event_line(now, event)
+        head = {"ts": now, "level": event.level, "event": event.name, "message": event.message}
+        return self._encode(head | dict(event.details)) + b"\n"
+
+    def __repr__(self) -> str:
+        return f"Log({self._level}, {'human' if self._human else 'json'}, {self._writer!r})"

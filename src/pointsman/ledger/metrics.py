@@ -1,0 +1,164 @@
+"""Outcomes as Prometheus series, in a registry of its own.
+
+Knows: the exact names operators rely on. Does not know: who scrapes, where the numbers come from.
+Invariants: every label value is a configured model, a deployment of the fleet or a member of a closed vocabulary, so
+that no caller can mint a series; the fleet is read when scraped, never before.
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, Metric, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from pointsman.errors import TABLE
+from pointsman.ledger.fleet_metrics import FleetMetrics
+from pointsman.ledger.reading import answered_by, fallback_from, model_of, task_of
+from pointsman.ledger.series import UNKNOWN, Maker, Share
+from pointsman.types import Outcome, Plan, Request, Signals, UseCase, World
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
+FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
+CLASSIFY_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1)
+OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+RECENT = 1000
+"""Requests meant for a model over which its fallback rate is taken."""
+
+
+class Metrics:
+    """A sink. `models` are the configured ids; `world` is called on every scrape. `fleet` takes the fleet's events."""
+
+    def __init__(self, models: Iterable[str], world: Callable[[], World], version: str) -> None:
+        self._models = frozenset(models)
+        self.registry = CollectorRegistry()
+        make = Maker(self.registry)
+        self.fleet = FleetMetrics(make, self._models, world)
+        self._make_counters(make)
+        self._make_histograms(make)
+        self._in_flight = Gauge(
+            "agent_router_requests_in_flight", "Requests that have not ended yet", registry=self.registry
+        )
+        self._shares = {model: Share(RECENT) for model in sorted(self._models)}
+        rate = Gauge(
+            "agent_router_fallback_rate",
+            f"Share of the last {RECENT} requests meant for a model that another one answered",
+            ("model",),
+            registry=self.registry,
+        )
+        for model, share in self._shares.items():
+            rate.labels(model).set_function(share.value)
+        Info("agent_router_build", "What runs here", registry=self.registry).info(
+            {"version": version, "python": platform.python_version()}
+        )
+        ProcessCollector(registry=self.registry)
+
+    def _make_counters(self, make: Maker) -> None:
+        self._requests = make.counter(
+            "agent_router_requests", "Requests by model, task and how they ended", ("model", "intent", "status")
+        )
+        self._model_requests = make.counter("agent_router_model_requests", "Attempts at a model", ("model",))
+        self._fallbacks = make.counter(
+            "agent_router_fallback_requests", "Requests another model answered", ("from_model", "to_model")
+        )
+        self._intents = make.counter(
+            "agent_router_intent_classification", "Tasks found, with the band of confidence", ("intent", "confidence")
+        )
+        self._errors = make.counter(
+            "agent_router_errors", "Failed attempts, and failed requests without one", ("model", "error_type")
+        )
+        self._tokens = make.counter(
+            "agent_router_tokens", "Tokens in (prompt) and out (completion)", ("model", "direction")
+        )
+
+    def _make_histograms(self, make: Maker) -> None:
+        self._latency_s = make.histogram(
+            "agent_router_latency_seconds", "From arrival to the last byte of an answer", ("model", "intent"), LATENCY_S
+        )
+        self._first_token_s = make.histogram(
+            "agent_router_time_to_first_token_seconds",
+            "From arrival to a stream's first event",
+            ("model",),
+            FIRST_TOKEN_S,
+        )
+        self._classify_s = Histogram(
+            "agent_router_classification_latency_seconds",
+            "Time spent classifying a request",
+            registry=self.registry,
+            buckets=CLASSIFY_S,
+        )
+        self._overhead_s = Histogram(
+            "agent_router_overhead_seconds",
+            "What the gateway itself added: time to the answer less all waiting",
+            registry=self.registry,
+            buckets=OVERHEAD_S,
+        )
+
+    def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
+        self._in_flight.inc()
+
+    def closed(self, outcome: Outcome) -> None:
+        """One Outcome, in about ten updates."""
+        self._in_flight.dec()
+        model, task = self._label(model_of(outcome)), task_of(outcome.signals)
+        self._requests[model, task, outcome.status].inc()
+        self._overhead_s.observe(outcome.overhead_s)
+        if outcome.signals is not None:
+            self._intents[task, _band(outcome.signals)].inc()
+            self._classify_s.observe(outcome.classify_s)
+        for attempt in outcome.attempts:
+            self._model_requests[self._label(attempt.model_id),].inc()
+            if attempt.error:
+                self._count_error(self._label(attempt.model_id), attempt.error)
+        if outcome.error and not (outcome.attempts and outcome.attempts[-1].error == outcome.error):
+            self._count_error(model, outcome.error)
+        answered = answered_by(outcome.attempts)
+        if answered:
+            self._answered(outcome, model, task)
+        self._fallback(outcome.plan, answered)
+
+    def _answered(self, outcome: Outcome, model: str, task: str) -> None:
+        self._latency_s[model, task].observe(outcome.total_s)
+        if outcome.stream and outcome.first_byte_s is not None:
+            self._first_token_s[model,].observe(outcome.first_byte_s)
+        self._tokens[model, "prompt"].inc(outcome.usage.prompt_tokens)
+        self._tokens[model, "completion"].inc(outcome.usage.completion_tokens)
+
+    def _fallback(self, plan: Plan | None, answered: str) -> None:
+        if plan is None or not plan.candidates:
+            return
+        meant = fallback_from(plan, answered)
+        if meant:
+            self._fallbacks[self._label(meant), self._label(answered)].inc()
+        if share := self._shares.get(plan.candidates[0].model_id):
+            share.add(bool(meant))
+
+    def _count_error(self, model: str, code: str) -> None:
+        self._errors[model, code if code in TABLE else "internal_error"].inc()
+
+    def _label(self, model_id: str) -> str:
+        return model_id if model_id in self._models else UNKNOWN
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus' text format; its content type is CONTENT_TYPE."""
+        return generate_latest(_WithoutCreated(self.registry))
+
+    def __repr__(self) -> str:
+        return f"Metrics({len(self._models)} models)"
+
+
+def _band(signals: Signals) -> str:
+    return (signals.intent if signals.use_case.label == UseCase.AGENT else signals.use_case).band
+
+
+class _WithoutCreated(Collector):
+    """The registry less its `_created` samples: they double the page, and the text format has no use for them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric

@@ -1,0 +1,100 @@
+"""How to read an Outcome: which model answered, whom it stood in for, under which label it counts, how it ended. Pure.
+
+Invariant: every function returns a member of a closed vocabulary or a name out of the Outcome; none invents a label.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from pointsman.errors import TABLE, PointsmanError
+from pointsman.ledger.watch import WatchedEvents
+from pointsman.types import Attempt, Intent, Outcome, Plan, Signals, UseCase
+
+STATUSES = ("success", "client_error", "refused", "error", "client_closed")
+TASKS = (*Intent, *(use_case for use_case in UseCase if use_case is not UseCase.AGENT))
+REFUSALS = frozenset({"rate_limit_exceeded", "queue_full", "out_of_memory_budget", "draining"})
+CLIENT_CLOSED = 499
+
+
+class Ending(NamedTuple):
+    """How a request ended: one of STATUSES, the HTTP status the caller saw (499: none), an error code or ""."""
+
+    status: str
+    http_status: int
+    code: str
+
+
+def ending_of(error: BaseException | None, reply_status: int | None, stream: WatchedEvents | None) -> Ending:
+    """The one ending. `error` is what unwound the request, else what the stream raised and someone caught.
+
+    1. The client left: success where the stream was complete all the same, else client_closed.
+    2. An error: by its code; the caller saw 200 where a stream had begun.
+    3. No error: a terminal error event, a stream nobody read to its end, an error status relayed, or success.
+    """
+    error = error if error is not None or stream is None else stream.failure
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return Ending("success", 200, "") if stream is not None and stream.ended else _closed()
+    if error is not None or reply_status is None:
+        code = error.code if isinstance(error, PointsmanError) and error.code in TABLE else "internal_error"
+        return Ending(status_of(code), 200 if stream is not None and stream.events else TABLE[code].http_status, code)
+    return _ending_of_reply(reply_status, stream)
+
+
+def _ending_of_reply(reply_status: int, stream: WatchedEvents | None) -> Ending:
+    if stream is not None:
+        fault = stream.fault()
+        if fault is not None:
+            code = fault if fault in TABLE else "upstream_error"
+            return Ending(status_of(code), reply_status, code)
+        if not stream.ended:
+            return _closed()
+    if reply_status >= 400:
+        code = "upstream_rejected" if reply_status < 500 else "upstream_error"
+        return Ending(status_of(code), reply_status, code)
+    return Ending("success", reply_status, "")
+
+
+def _closed() -> Ending:
+    return Ending("client_closed", CLIENT_CLOSED, "")
+
+
+def status_of(code: str) -> str:
+    """The status an error code counts under: whose turn it is to act."""
+    if code in REFUSALS:
+        return "refused"
+    return "client_error" if TABLE[code].http_status < 500 else "error"
+
+
+def task_of(signals: Signals | None) -> str:
+    """The `intent` label: the intent inside the agent use case, else the use case; `unknown` before measuring."""
+    if signals is None:
+        return "unknown"
+    label = signals.use_case.label
+    label = signals.intent.label if label == UseCase.AGENT else label
+    return label if label in TASKS else "unknown"
+
+
+def confidence_of(signals: Signals) -> float:
+    """How sure the classifier is of the label that `task_of` gives."""
+    return signals.intent.p if signals.use_case.label == UseCase.AGENT else signals.use_case.p
+
+
+def answered_by(attempts: tuple[Attempt, ...] | list[Attempt]) -> str:
+    """The id of the model that answered; "" where none did."""
+    return attempts[-1].model_id if attempts and not attempts[-1].error else ""
+
+
+def fallback_from(plan: Plan | None, model_id: str) -> str:
+    """The model meant to answer where another did; "" where it did itself. Another instance of it is no fallback."""
+    if plan is None or not plan.candidates or not model_id or plan.candidates[0].model_id == model_id:
+        return ""
+    return plan.candidates[0].model_id
+
+
+def model_of(outcome: Outcome) -> str:
+    """The model an Outcome counts under: who answered or was tried last, else who was meant, else who was asked."""
+    if outcome.attempts:
+        return outcome.attempts[-1].model_id
+    if outcome.plan is not None and outcome.plan.candidates:
+        return outcome.plan.candidates[0].model_id
+    return outcome.asked_model

@@ -1,0 +1,66 @@
+"""Shared by the two metric modules: series whose children are bound once, and a share over a window.
+
+Invariant: `Children` grows by one for each label set, so callers may only use label values of closed sets.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+UNKNOWN = "unknown"
+M = TypeVar("M", Counter, Histogram)
+
+
+class Children(dict[tuple[str, ...], M]):
+    """The children of one metric by label values, each bound on first use: a dict look-up instead of a lock."""
+
+    def __init__(self, metric: M) -> None:
+        super().__init__()
+        self._metric: M = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> M:
+        child = self[labels] = self._metric.labels(*labels)
+        return child
+
+
+class Maker:
+    """Makes series in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    def counter(self, name: str, what: str, labels: tuple[str, ...]) -> Children[Counter]:
+        """A counter; the exposition adds `_total` to its name."""
+        return Children(Counter(name, what, labels, registry=self.registry))
+
+    def histogram(self, name: str, what: str, labels: tuple[str, ...], buckets: Iterable[float]) -> Children[Histogram]:
+        return Children(Histogram(name, what, labels, registry=self.registry, buckets=tuple(buckets)))
+
+
+class Share:
+    """How many of the last `size` flags were set. Constant memory and time."""
+
+    __slots__ = ("_at", "_flags", "_set", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._flags = bytearray()
+        self._size = size
+        self._at = 0
+        self._set = 0
+
+    def add(self, flag: bool) -> None:
+        if len(self._flags) < self._size:
+            self._flags.append(flag)
+        else:
+            self._set -= self._flags[self._at]
+            self._flags[self._at] = flag
+            self._at = (self._at + 1) % self._size
+        self._set += flag
+
+    def value(self) -> float:
+        """In [0, 1]; 0 before the first flag."""
+        return self._set / len(self._flags) if self._flags else 0.0
+
+    def __repr__(self) -> str:
+        return f"Share({self._set} of the last {len(self._flags)})"
