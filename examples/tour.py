@@ -1,9 +1,9 @@
 """A tour of a running Pointsman with the official `openai` package: chat, code, speech in ten languages, ears, eyes.
 
-    make serve                       # in one terminal
-    .venv/bin/python examples/tour.py    # in another; add --url for another address
+    make serve                           # in one terminal
+    .venv/bin/python examples/tour.py    # in another; --url for another address
 
-Prints one row per stop, with the model that answered and why it was asked; exits 1 when a stop is not what it should be.
+Prints a row per stop: which model answered and what the router took the request for. Exits 1 when a stop is not right.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def tour(client: OpenAI) -> list[Stop]:
             client, "code (stream)", "Write a Python function that checks whether a number is prime.", "qwen2.5-coder"
         ),
         lambda: listen(client),
-        *(lambda language=language: speak(client, language) for language in SENTENCES),  # type: ignore[misc]  # bound early
+        *(lambda language=language: speak(client, language) for language in SENTENCES),
         lambda: read_picture(client),
     ]
     return [stop() for stop in stops]

@@ -63,11 +63,11 @@ class ChatBody(_Body, kw_only=True):
 
 
 class CompletionBody(_Body, kw_only=True):
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | list[str | int | list[int]]
 
 
 class EmbeddingBody(_Body, kw_only=True):
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | list[str | int | list[int]]
 
 
 class RouteBody(_Body, kw_only=True):
@@ -152,7 +152,7 @@ def _request(
     )
 
 
-def _text(prompt: str | list[str] | list[int] | list[list[int]]) -> str:
+def _text(prompt: str | list[str | int | list[int]]) -> str:
     """The words of a prompt; token ids have none."""
     if isinstance(prompt, str):
         return prompt
