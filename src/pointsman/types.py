@@ -369,8 +369,9 @@ class RoutingMetadata(Value, frozen=True):
 class Outcome(Value, frozen=True):
     """All that happened to one request; exactly one is made for each, whatever happens.
 
-    `status` is one of success, client_error, refused, error, client_closed. `overhead_s` is what the gateway itself added:
-    the time to the answer (a stream: to its first event) less `wait_s` and the wait for upstreams.
+    `status` is one of success, client_error, refused, error, client_closed. `total_s` and `first_byte_s` count from
+    arrival. `overhead_s` is what the gateway itself added: from the decoded request to the answer (a stream: to its first
+    event) less `wait_s` and the wait for upstreams.
     """
 
     request_id: str

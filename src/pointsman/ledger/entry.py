@@ -193,8 +193,6 @@ class Entry:
         request, stream, since_s = self._request, self._stream, self._since_s()
         ending = ending_of(error, self._reply.status if self._reply else None, stream)
         wait_s = sum(attempt.wait_s for attempt in self._attempts)
-        answer_s = self._answer_s(now_s)
-        waited_before_answer_s = wait_s + self._upstream_s
         return Outcome(
             request_id=request.id,
             kind=request.kind,
@@ -215,13 +213,13 @@ class Entry:
             error=ending.code,
             tenant=request.tenant,
             received_unix_s=self._received_unix_s,
-            overhead_s=max(0.0, answer_s - since_s - waited_before_answer_s),
+            overhead_s=max(0.0, self._answered_s(now_s) - self._began_s - wait_s - self._upstream_s),
             events=stream.events if stream else 0,
             reply_bytes=stream.size_bytes if stream else len(self._reply.body) if self._reply else 0,
         )
 
-    def _answer_s(self, now_s: float) -> float:
-        """When the gateway's own work for the answer was done: later time belongs to the upstream and the reader."""
+    def _answered_s(self, now_s: float) -> float:
+        """When the gateway's own work for the answer was done: a stream's later time is its upstream's and its reader's."""
         if self._stream is not None and self._watched_s is not None:
             return self._watched_s
         return now_s

@@ -6,7 +6,9 @@ Invariant: writing a line never blocks the event loop; lines that had to be drop
 """
 
 import os
+import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -18,6 +20,7 @@ from pointsman.ledger.writer import LineWriter
 from pointsman.types import Outcome, Request
 
 STDERR = 2
+MAX_FRAMES = 6
 
 
 class Log:
@@ -55,6 +58,13 @@ class Log:
         """Write one event of the server's life."""
         if LEVELS[event.level] >= self._floor:
             self._put(self._event_line(event))
+
+    def unforeseen(self, request_id: str, error: Exception) -> None:
+        """Write where an exception that nobody mapped came from; not its text, which may quote a prompt."""
+        frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+        where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+        details = (("request_id", request_id), ("type", type(error).__name__), ("where", where))
+        self.event(Event(name="unforeseen_error", message="A defect in this server", level="error", details=details))
 
     def close(self) -> None:
         """Write what is queued, for a second at most."""
