@@ -1,0 +1,110 @@
+"""What a request needs, read once from Request and Signals; every gate and term looks here and nowhere else.
+
+Knows: which fact wins where request and signals both speak (what the endpoint is certain of beats what was guessed).
+Does not know: models. Sizes are tokens, times seconds.
+"""
+
+from pointsman.policy.catalogue import primary_language
+from pointsman.types import (
+    Complexity,
+    DeploymentView,
+    Kind,
+    Modality,
+    ModelCard,
+    Request,
+    Scored,
+    Signals,
+    UseCase,
+    Value,
+    World,
+)
+
+UNKNOWN_LANGUAGES = frozenset({"", "und", "unknown", "zxx"})
+GUESSED_ROOM_TOKENS = 64
+_CERTAIN_USE_CASE = {Kind.TRANSCRIPTION: UseCase.STT, Kind.SPEECH: UseCase.TTS}
+
+
+class Ask(Value, frozen=True):
+    """One request's needs. `order` is the use-case matrix' row for it, best first; `default_model` is set only where
+    the labels are too unsure to decide alone. `room_tokens` is what must fit beside the prompt, `answer_tokens` what
+    is expected to be written."""
+
+    kind: Kind
+    inputs: tuple[Modality, ...]
+    outputs: tuple[Modality, ...]
+    use_case: str
+    label: str
+    complexity: Complexity
+    language: str
+    language_band: str
+    is_spoken: bool
+    prompt_tokens: int
+    answer_tokens: int
+    room_tokens: int
+    needs_tools: bool
+    max_cost_per_mtok: float | None
+    max_latency_s: float | None
+    budget_bytes: int
+    free_bytes: int
+    order: tuple[str, ...]
+    default_model: str
+
+
+def labels_of(request: Request, signals: Signals) -> tuple[str, str]:
+    """(use case, label): the label is the intent of an agent's request, else the use case again."""
+    use_case = _CERTAIN_USE_CASE.get(request.kind) or signals.use_case.label
+    return use_case, signals.intent.label if use_case == UseCase.AGENT else use_case
+
+
+def needs_of(request: Request, signals: Signals, world: World, order: tuple[str, ...], default_model: str) -> Ask:
+    """The needs that request and signals state, under the matrix' row `order`; `default_model`: empty where labels are
+    sure."""
+    limits, stated = request.limits, request.limits.max_output_tokens
+    use_case, label = labels_of(request, signals)
+    language = primary_language(signals.language.label)
+    return Ask(
+        kind=request.kind,
+        inputs=signals.inputs,
+        outputs=(Modality.AUDIO,) if request.kind is Kind.SPEECH else request.outputs,
+        use_case=use_case,
+        label=label,
+        complexity=_complexity(signals.complexity),
+        language="" if language in UNKNOWN_LANGUAGES else language,
+        language_band=signals.language.band,
+        is_spoken=request.kind in _CERTAIN_USE_CASE or Modality.AUDIO in signals.inputs,
+        prompt_tokens=signals.prompt_tokens,
+        answer_tokens=signals.output_tokens if stated is None else min(stated, signals.output_tokens or stated),
+        # A guess at the answer's length must not refuse a request; a stated length counts in full.
+        room_tokens=min(signals.output_tokens, GUESSED_ROOM_TOKENS) if stated is None else stated,
+        needs_tools=signals.needs_tools or limits.needs_tools,
+        max_cost_per_mtok=limits.max_cost_per_mtok,
+        max_latency_s=limits.max_latency_s,
+        budget_bytes=world.budget_bytes,
+        free_bytes=world.budget_bytes - world.used_bytes,
+        order=order,
+        default_model=default_model,
+    )
+
+
+def is_unsure(request: Request, signals: Signals, floor: float) -> bool:
+    """Whether the label that picks the matrix' row is less sure than `floor`; an audio endpoint is certain."""
+    if request.kind in _CERTAIN_USE_CASE:
+        return False
+    return signals.use_case.p < floor or (signals.use_case.label == UseCase.AGENT and signals.intent.p < floor)
+
+
+def answer_s(ask: Ask, card: ModelCard, view: DeploymentView) -> float | None:
+    """Expected seconds until the whole answer is there once the deployment is ready, those ahead in the queue included;
+    None where the model's speed is not known."""
+    if not card.tokens_per_s:
+        return None
+    slots = max(view.slots, 1)
+    rounds = 1 + max(0, view.in_flight + view.queued + 1 - slots) / slots
+    return rounds * ask.answer_tokens / card.tokens_per_s
+
+
+def _complexity(scored: Scored) -> Complexity:
+    try:
+        return Complexity(scored.label)
+    except ValueError:
+        return Complexity.MEDIUM

@@ -1,0 +1,67 @@
+"""Model cards from settings: what each configured model can do, defaults by backend.
+
+Knows: which wire shapes and modalities a backend speaks. Does not know: where a model runs; which deployments belong
+to it comes from `World` (`DeploymentView.model_id`). What the settings say of a model outweighs every default here.
+"""
+
+from typing import NamedTuple
+
+from pointsman.settings import LlamaCppModel, Model, Settings
+from pointsman.types import Kind, Modality, ModelCard
+
+TEXT, IMAGE, AUDIO, VIDEO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.VIDEO
+
+
+class Defaults(NamedTuple):
+    """What a backend's models can do unless configured. A reader answers only what carries something for it to read."""
+
+    kinds: tuple[Kind, ...]
+    inputs: tuple[Modality, ...] = (TEXT,)
+    outputs: tuple[Modality, ...] = (TEXT,)
+    is_reader: bool = False
+
+
+DEFAULTS: dict[str, Defaults] = {
+    "llama_cpp": Defaults((Kind.CHAT, Kind.COMPLETION)),
+    "stt": Defaults((Kind.TRANSCRIPTION, Kind.CHAT), inputs=(AUDIO, TEXT), is_reader=True),
+    "tts": Defaults((Kind.SPEECH,), outputs=(AUDIO,)),
+    "ocr": Defaults((Kind.CHAT,), inputs=(TEXT, IMAGE, VIDEO), is_reader=True),
+    "openai": Defaults((Kind.CHAT, Kind.COMPLETION, Kind.EMBEDDING)),
+}
+
+
+def cards_of(settings: Settings) -> tuple[ModelCard, ...]:
+    """One card per configured model, in the file's order."""
+    return tuple(_card(model) for model in settings.models)
+
+
+def default_model_of(settings: Settings) -> str:
+    """The model for `auto` where nothing else speaks: as configured, else the first that chats about plain text."""
+    if settings.routing.default_model is not None:
+        return settings.routing.default_model
+    cards = cards_of(settings)
+    return next((card.id for card in cards if Kind.CHAT in card.kinds and not card.requires), cards[0].id)
+
+
+def _card(model: Model) -> ModelCard:
+    defaults = DEFAULTS[model.backend]
+    inputs = defaults.inputs if model.inputs is None else model.inputs
+    return ModelCard(
+        id=model.id,
+        name=model.name or model.id,
+        kinds=defaults.kinds if model.kinds is None else model.kinds,
+        inputs=inputs,
+        outputs=defaults.outputs if model.outputs is None else model.outputs,
+        requires=tuple(modality for modality in inputs if modality != TEXT) if defaults.is_reader else (),
+        languages=tuple(primary_language(language) for language in model.languages),
+        context_tokens=model.context_tokens or (model.n_ctx if isinstance(model, LlamaCppModel) else 0),
+        tools=model.tools,
+        quality=tuple(sorted(model.quality.items())),
+        cost_per_mtok=model.cost_per_mtok,
+        tokens_per_s=model.tokens_per_s,
+    )
+
+
+def primary_language(tag: str) -> str:
+    """`hi` of `hi-IN`, `HI` or `hi_Latn`: cards and signals meet on the primary subtag (BCP 47)."""
+    return tag.replace("_", "-").split("-", 1)[0].lower()

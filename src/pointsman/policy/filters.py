@@ -1,0 +1,158 @@
+"""Hard gates: what a deployment must be able to do at all, and be in a state to do.
+
+Knows: the gates, their fixed order, the closed vocabulary of rejections. Does not know: ranking.
+Invariant: a deployment is rejected by its first failing gate; what a model can never do comes before what does not fit
+this time, that before the state of the moment, and the open breaker last: who fails it alone could answer in need.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from pointsman.policy.ask import Ask, answer_s
+from pointsman.types import Breaker, DeploymentView, ModelCard, Rejected, Tier
+
+MB = 1_000_000
+
+
+class Gate(StrEnum):
+    """Every code a `Rejected` can carry, in the order of the gates."""
+
+    NOT_NAMED = "not_named"
+    NOT_CONFIGURED = "not_configured"
+    KIND = "kind"
+    INPUT = "input_modality"
+    NOTHING_TO_READ = "nothing_to_read"
+    OUTPUT = "output_modality"
+    TOOLS = "tools"
+    LANGUAGE = "language"
+    CONTEXT = "context_length"
+    COST = "cost_limit"
+    LATENCY = "latency_limit"
+    DRAINING = "draining"
+    FAILED = "failed"
+    TOO_BIG = "too_big"
+    BREAKER = "breaker_open"
+
+
+UNSUITED = frozenset(
+    {Gate.NOT_NAMED, Gate.NOT_CONFIGURED, Gate.KIND, Gate.INPUT, Gate.NOTHING_TO_READ, Gate.OUTPUT, Gate.TOOLS}
+)
+PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.BREAKER})
+STATE_FAILED, STATE_DRAINING = "failed", "draining"
+
+
+def rejection(ask: Ask, card: ModelCard, view: DeploymentView) -> Rejected | None:
+    """The first gate this deployment fails, or None where it may answer."""
+    for code, check in GATES:
+        why = check(ask, card, view)
+        if why is not None:
+            return Rejected(deployment_id=view.id, model_id=card.id, code=code, why=why)
+    return None
+
+
+def serves_kind(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    if ask.kind in card.kinds:
+        return None
+    return f"serves {_listed(card.kinds)}, not {ask.kind}"
+
+
+def takes_inputs(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    for modality in ask.inputs:
+        if modality not in card.inputs:
+            return f"takes {_listed(card.inputs)}, not {modality}"
+    return None
+
+
+def has_something_to_read(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    if not card.requires or any(modality in ask.inputs for modality in card.requires):
+        return None
+    return f"only reads {_listed(card.requires)}, and the request carries none"
+
+
+def gives_outputs(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    for modality in ask.outputs:
+        if modality not in card.outputs:
+            return f"gives {_listed(card.outputs)}, not {modality}"
+    return None
+
+
+def offers_tools(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    return "cannot call tools" if ask.needs_tools and not card.tools else None
+
+
+def speaks_language(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    """Only where sound is heard or made: an ear or voice for another language yields nonsense without complaint, while
+    in chat a poor answer beats none, so there language is a score term."""
+    if not ask.is_spoken or not card.languages or ask.language_band != "high":
+        return None
+    if not ask.language or ask.language in card.languages:
+        return None
+    return f"is for {_listed(card.languages)}, not {ask.language}"
+
+
+def fits_context(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    needed = ask.prompt_tokens + ask.room_tokens
+    if not card.context_tokens or needed <= card.context_tokens:
+        return None
+    return (
+        f"needs {needed:,} tokens ({ask.prompt_tokens:,} prompt + {ask.room_tokens:,} answer) in a context of "
+        f"{card.context_tokens:,}: shorten the prompt or lower max_tokens by {needed - card.context_tokens:,}"
+    )
+
+
+def within_cost(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    if ask.max_cost_per_mtok is None or card.cost_per_mtok <= ask.max_cost_per_mtok:
+        return None
+    return f"costs {card.cost_per_mtok:g} a million tokens, above the limit of {ask.max_cost_per_mtok:g}"
+
+
+def within_latency(ask: Ask, card: ModelCard, view: DeploymentView) -> str | None:
+    if ask.max_latency_s is None:
+        return None
+    expected_s = view.ready_in_s + (answer_s(ask, card, view) or 0.0)
+    if expected_s <= ask.max_latency_s:
+        return None
+    return f"would take about {expected_s:.1f} s, above the limit of {ask.max_latency_s:g} s"
+
+
+def is_not_draining(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
+    return "is being shut down" if view.state == STATE_DRAINING else None
+
+
+def has_not_failed(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
+    if view.state != STATE_FAILED:
+        return None
+    return f"failed to {'start' if view.is_managed else 'answer'}: {view.last_error or 'no reason given'}"
+
+
+def fits_memory(ask: Ask, _: ModelCard, view: DeploymentView) -> str | None:
+    if not view.is_managed or view.tier is Tier.HOT or not 0 < ask.budget_bytes < view.memory_bytes:
+        return None
+    return f"needs {view.memory_bytes / MB:,.0f} MB, more than the whole budget of {ask.budget_bytes / MB:,.0f} MB"
+
+
+def has_closed_breaker(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
+    if view.breaker is not Breaker.OPEN:
+        return None
+    return f"failed too often of late; tried again in {view.retry_in_s:.0f} s"
+
+
+GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]], ...] = (
+    (Gate.KIND, serves_kind),
+    (Gate.INPUT, takes_inputs),
+    (Gate.NOTHING_TO_READ, has_something_to_read),
+    (Gate.OUTPUT, gives_outputs),
+    (Gate.TOOLS, offers_tools),
+    (Gate.LANGUAGE, speaks_language),
+    (Gate.CONTEXT, fits_context),
+    (Gate.COST, within_cost),
+    (Gate.LATENCY, within_latency),
+    (Gate.DRAINING, is_not_draining),
+    (Gate.FAILED, has_not_failed),
+    (Gate.TOO_BIG, fits_memory),
+    (Gate.BREAKER, has_closed_breaker),
+)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(names) or "nothing"

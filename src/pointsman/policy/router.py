@@ -1,0 +1,189 @@
+"""The router: a request's needs against every deployment of the world, in five steps.
+
+Knows: the order of the steps, the strategies, how ties are broken. Does not know: what a gate checks, what a term
+measures. Keeps: settings, read once; nothing that changes.
+"""
+
+import hashlib
+from collections.abc import Callable
+from itertools import groupby
+
+from pointsman.policy.ask import Ask, is_unsure, labels_of, needs_of
+from pointsman.policy.catalogue import cards_of, default_model_of
+from pointsman.policy.filters import Gate, rejection
+from pointsman.policy.names import Named, clipped, read_name
+from pointsman.policy.reasons import why_first, why_none
+from pointsman.policy.scores import FIXED, LAST_RESORT, ROUND_ROBIN, TERMS, Weights, score, weights_by_strategy
+from pointsman.settings import AUTO, STRATEGIES, Settings
+from pointsman.types import Candidate, DeploymentView, ModelCard, Plan, Rejected, Request, Signals, Term, Tier, World
+
+READINESS_ROW = [name for name, _ in TERMS].index("readiness")
+Open = list[tuple[ModelCard, DeploymentView]]
+
+
+class Router:
+    """Decides who answers. Total: it returns a plan for every request, signals and world."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.cards = cards_of(settings)
+        self._settings = settings
+        self._by_id = {card.id: card for card in self.cards}
+        self._ids = tuple(self._by_id)
+        self._default = default_model_of(settings)
+        self._weights = weights_by_strategy(settings.routing)
+        self._rows = {
+            label: tuple(settings.aliases.get(name, name) for name in names)
+            for label, names in settings.routing.use_cases.items()
+        }
+
+    def decide(self, request: Request, signals: Signals, world: World) -> Plan:
+        """The ranked plan, with a reason for every place in it.
+
+        1. Name: `auto` is every model; an alias or id pins one; OpenAI's audio names mean `auto` on their endpoints.
+        2. Gates: each deployment passes all of `filters.GATES` or is rejected by the first it fails. Where nobody
+           passes and an open breaker is all that stops some, those are the last resort, oldest failure first.
+        3. Scores: the weighted mean of `scores.TERMS`, under the strategy that the request, else the settings, name.
+        4. Order: best score first. Ties: between models a stable hash of the query decides (same query → same model),
+           between instances of one model the world's ticket (they take turns).
+        5. Reason: why the first leads the second, and what would have changed it.
+
+        With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
+        """
+        strategy = request.limits.strategy or self._settings.routing.strategy
+        named = read_name(request.model, request.kind, self._ids, self._settings.aliases)  # 1
+        if strategy not in STRATEGIES:
+            why = f"`{clipped(strategy)}` is not a strategy; use one of {', '.join(STRATEGIES)}."
+            return _refused(world, self._settings.routing.strategy, "invalid_value", why)
+        if not named.is_known:
+            return _refused(world, strategy, "model_not_found", named.why)
+        is_off = not (self._settings.routing.enabled or named.model_id)
+        strategy = FIXED if is_off else strategy
+        ask = self._ask(request, signals, world, strategy, is_off)
+        able, rejected = self._gate(ask, named, world)  # 2
+        if not able:
+            able, rejected = self._last_resort(rejected, world)
+            strategy = LAST_RESORT if able else strategy
+        if not able:
+            return self._none(named, rejected, strategy)
+        scored = self._score(ask, able, strategy, world.ticket)  # 3
+        ranked = _order(scored, request, world.ticket)  # 4
+        reason = why_first(ranked, rejected, READINESS_ROW)  # 5
+        return Plan(
+            candidates=ranked,
+            rejected=rejected,
+            strategy=strategy,
+            reason=f"{self._preamble(named, strategy, is_off)} {reason}".strip(),
+        )
+
+    def _ask(self, request: Request, signals: Signals, world: World, strategy: str, is_off: bool) -> Ask:
+        use_case, label = labels_of(request, signals)
+        order = (self._default,) if is_off else self._rows.get(label) or self._rows.get(use_case, ())
+        if strategy == FIXED:  # a fixed order leaves nobody without a place
+            order += tuple(name for name in self._ids if name not in order)
+        unsure = is_unsure(request, signals, self._settings.routing.abstain_below)
+        return needs_of(request, signals, world, order, self._default if unsure else "")
+
+    def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
+        able: Open = []
+        rejected = []
+        for view in world.deployments:
+            card = self._by_id.get(view.model_id)
+            if card is None:
+                rejected.append(_rejected(view, Gate.NOT_CONFIGURED, "belongs to a model that is not in the settings"))
+            elif named.model_id and card.id != named.model_id:
+                rejected.append(_rejected(view, Gate.NOT_NAMED, f"is not `{named.model_id}`"))
+            elif (found := rejection(ask, card, view)) is not None:
+                rejected.append(found)
+            else:
+                able.append((card, view))
+        return able, tuple(rejected)
+
+    def _last_resort(self, rejected: tuple[Rejected, ...], world: World) -> tuple[Open, tuple[Rejected, ...]]:
+        """The breaker is the last gate: who fails it passed every other."""
+        stopped = {one.deployment_id for one in rejected if one.code == Gate.BREAKER}
+        able = [(self._by_id[view.model_id], view) for view in world.deployments if view.id in stopped]
+        return able, tuple(one for one in rejected if one.deployment_id not in stopped)
+
+    def _score(self, ask: Ask, able: Open, strategy: str, ticket: int) -> list[Candidate]:
+        weights: Weights = self._weights[strategy, ask.complexity]
+        if strategy != ROUND_ROBIN:
+            return [score(ask, card, view, weights) for card, view in able]
+        in_turn = _rotated([one for one in able if one[1].tier is Tier.HOT], ticket)
+        in_turn += _rotated([one for one in able if one[1].tier is not Tier.HOT], ticket)
+        count = len(in_turn)
+        return [score(ask, card, view, weights, _turn(place, count)) for place, (card, view) in enumerate(in_turn)]
+
+    def _none(self, named: Named, rejected: tuple[Rejected, ...], strategy: str) -> Plan:
+        if all(one.code in {Gate.NOT_NAMED, Gate.NOT_CONFIGURED} for one in rejected):
+            what = f"`{named.model_id}` has no deployment" if named.model_id else "No configured model has a deployment"
+            problem, reason = "loading_failed", f"{what} yet; try again shortly."
+        else:
+            problem, reason = why_none(rejected, named.model_id)
+        words = f"{named.why} {reason}".strip()
+        return Plan(candidates=(), rejected=rejected, strategy=strategy, reason=words, problem=problem)
+
+    def _preamble(self, named: Named, strategy: str, is_off: bool) -> str:
+        if strategy == LAST_RESORT:
+            return f"{named.why} Every breaker that matters is open; tried all the same, as a last resort.".strip()
+        if is_off:
+            return f"Routing is off, `{AUTO}` means {self._default} first."
+        return named.why
+
+    def __repr__(self) -> str:
+        return f"Router({len(self.cards)} models, {self._settings.routing.strategy})"
+
+
+def _order(scored: list[Candidate], request: Request, ticket: int) -> tuple[Candidate, ...]:
+    """Best first; runs of equal score are shared out by `_share`."""
+    ranked: list[Candidate] = []
+    for _, run in groupby(sorted(scored, key=lambda one: -one.score), key=lambda one: one.score):
+        equals = list(run)
+        ranked += equals if len(equals) == 1 else _share(equals, request, ticket)
+    return tuple(ranked)
+
+
+def _share(equals: list[Candidate], request: Request, ticket: int) -> list[Candidate]:
+    """Models by the hash of the conversation's opening, so that a conversation keeps its model; instances by turns."""
+    by_model: dict[str, list[Candidate]] = {}
+    for one in sorted(equals, key=lambda one: one.deployment_id):
+        by_model.setdefault(one.model_id, []).append(one)
+    ranked = []
+    for model_id in by_model if len(by_model) == 1 else sorted(by_model, key=_draw(request)):
+        instances = by_model[model_id]
+        turn = ticket % len(instances)
+        ranked += instances[turn:] + instances[:turn]
+    return ranked
+
+
+def _draw(request: Request) -> Callable[[str], tuple[bytes, str]]:
+    """Each model draws its own hash of the query, so that a model that joins or leaves moves no other."""
+    opening = next((turn.text for turn in request.turns if turn.role == "user"), "")
+    drawn = hashlib.blake2b(opening.encode(errors="replace"), digest_size=16)
+
+    def hashed(model_id: str) -> tuple[bytes, str]:
+        own = drawn.copy()
+        own.update(b"\0" + model_id.encode())
+        return own.digest(), model_id
+
+    return hashed
+
+
+def _rotated(able: Open, ticket: int) -> Open:
+    ordered = sorted(able, key=lambda one: one[1].id)
+    turn = ticket % len(ordered) if ordered else 0
+    return ordered[turn:] + ordered[:turn]
+
+
+def _turn(place: int, count: int) -> Term:
+    why = "its turn" if place == 0 else f"{place} before it"
+    return Term(name="turn", value=1 - place / count, weight=1.0, why=why)
+
+
+def _rejected(view: DeploymentView, code: Gate, why: str) -> Rejected:
+    return Rejected(deployment_id=view.id, model_id=view.model_id, code=code, why=why)
+
+
+def _refused(world: World, strategy: str, problem: str, why: str) -> Plan:
+    """No deployment was looked at: the request itself names something that does not exist."""
+    rejected = tuple(_rejected(view, Gate.NOT_NAMED, "is not what the request names") for view in world.deployments)
+    return Plan(candidates=(), rejected=rejected, strategy=strategy, reason=why, problem=problem)
