@@ -1,0 +1,166 @@
+"""A backend whose engine is a child process of ours: everything that is alike for all of them.
+
+Knows: the order fetch → spawn → warm up → ready, and how to undo it. Does not know: any engine; an `Engine` says what it
+needs, how it is launched and what its warm-up request is. One object stands for one deployment.
+
+Invariants: READY means that a real answer came over HTTP, because an engine's health page lies while the first request
+would kill it; whatever interrupts `start`, no child is left. The fleet starts one at a time and stops only without leases.
+"""
+
+import secrets
+import sys
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from pointsman.backends import openai_http
+from pointsman.backends.base import Footprint, FormFile, HttpReply, Running, Toolbox
+from pointsman.backends.process import ChildProcess
+from pointsman.errors import PointsmanError, UpstreamError
+from pointsman.settings import Source
+from pointsman.types import Endpoint, Lease, Request, Value
+
+STOP_GRACE_S = 2.0
+PROBE_TIMEOUT_S = 5.0
+
+
+class Launch(Value, frozen=True):
+    """How to start a child. `config` is one JSON object for its standard input: it holds the key, the arguments never do.
+
+    `defaults`: JSON members that a chat or completion request gets where the caller left them open.
+    """
+
+    argv: tuple[str, ...]
+    config: bytes
+    env: tuple[tuple[str, str], ...] = ()
+    defaults: tuple[tuple[str, bytes], ...] = ()
+
+
+class WarmUp(Value, frozen=True):
+    """The request whose answer proves that the engine works: POST `path` (`/chat/completions`) below the base URL.
+
+    A JSON `body`, or `fields` and `file` as a multipart form. The answer must be 200 and not empty.
+    """
+
+    path: str
+    body: bytes = b""
+    fields: tuple[tuple[str, str], ...] = ()
+    file: FormFile | None = None
+
+
+class Engine(Protocol):
+    """What one engine's file provides. All four are pure but for reading the weights' metadata on disk.
+
+    The child serves `/health` (200, no key needed) and OpenAI's paths below `/v1`, and refuses requests without
+    `Authorization: Bearer <api_key>`.
+    """
+
+    def sources(self) -> tuple[Source, ...]:
+        """The weights it needs, in the order in which `launch` takes their paths."""
+        ...
+
+    def launch(self, paths: tuple[Path, ...], api_key: str) -> Launch: ...
+
+    def warm_up(self) -> WarmUp: ...
+
+    def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
+        """Estimated memory; a path is None where that source is not on disk yet."""
+        ...
+
+
+def worker_argv(module: str) -> tuple[str, ...]:
+    """This interpreter running `pointsman.backends.worker.<module>`."""
+    return (sys.executable, "-m", f"pointsman.backends.worker.{module}")
+
+
+class ManagedBackend:
+    """`backends.base.Backend` for a child process."""
+
+    is_managed = True
+
+    def __init__(self, model_id: str, engine: Engine, toolbox: Toolbox) -> None:
+        self.model_id = model_id
+        self._engine = engine
+        self._toolbox = toolbox
+        self._child: ChildProcess | None = None
+        self._wire = openai_http.Wire()
+
+    def footprint(self) -> Footprint:
+        present = self._toolbox.weights.present
+        return self._engine.footprint(tuple(present(source) for source in self._engine.sources()))
+
+    async def start(self) -> Running:
+        await self.stop()
+        tools = self._toolbox
+        paths = tuple([await tools.weights.fetch(source) for source in self._engine.sources()])
+        api_key = secrets.token_urlsafe(24)
+        launch = self._engine.launch(paths, api_key)
+        child = await ChildProcess.spawn(
+            launch.argv,
+            launch.config,
+            log_path=tools.log_dir / f"{self.model_id}.log",
+            clock=tools.clock,
+            ready_timeout_s=tools.load_timeout_s,
+            env=launch.env,
+        )
+        endpoint = Endpoint(base_url=f"http://127.0.0.1:{child.port}/v1", upstream_model=self.model_id, api_key=api_key)
+        try:
+            await self._warm_up(child, endpoint)
+        except BaseException:  # cancellation too: nobody else has a handle to this child
+            await child.stop(0)
+            raise
+        self._child = child
+        self._wire = openai_http.Wire(
+            defaults=launch.defaults,
+            first_byte_timeout_s=tools.first_byte_timeout_s,
+            idle_timeout_s=tools.idle_timeout_s,
+        )
+        return Running(endpoint=endpoint, pid=child.pid, exited=child.exited)
+
+    async def stop(self) -> None:
+        child = self._child
+        if child is not None:
+            await child.stop(STOP_GRACE_S)
+            self._child = None
+
+    async def probe(self) -> None:
+        child = self._child
+        if child is None:
+            raise UpstreamError(f"`{self.model_id}` is not running", code="upstream_unreachable")
+        child.trim_log()
+        url = f"http://127.0.0.1:{child.port}/health"
+        status, body = await self._toolbox.http.get(url, timeout_s=PROBE_TIMEOUT_S)
+        if status != 200:
+            said = body[:200].decode("utf-8", "replace")
+            raise UpstreamError(f"`{self.model_id}`: health {status}: {said}", upstream_status=status)
+
+    def call(self, lease: Lease, request: Request) -> AbstractAsyncContextManager[HttpReply]:
+        return openai_http.call(self._toolbox.http, lease, request, self._wire)
+
+    async def _warm_up(self, child: ChildProcess, endpoint: Endpoint) -> None:
+        warm, left_s = self._engine.warm_up(), max(1.0, self._toolbox.load_timeout_s - child.ready_in_s)
+        try:
+            async with self._toolbox.http.post(
+                endpoint.base_url + warm.path,
+                body=warm.body,
+                fields=warm.fields,
+                file=warm.file,
+                headers=openai_http.bearer(endpoint.api_key),
+                first_byte_timeout_s=left_s,
+                idle_timeout_s=left_s,
+            ) as reply:
+                status, answer = reply.status, await reply.read()
+        except PointsmanError as error:
+            raise self._failed(child, error.message) from error
+        if status != 200 or not answer:
+            raise self._failed(child, f"HTTP {status}: {answer[:300].decode('utf-8', 'replace')}")
+
+    def _failed(self, child: ChildProcess, why: str) -> UpstreamError:
+        said = child.log_tail() or "nothing"
+        return UpstreamError(
+            f"`{self.model_id}` started but did not answer its warm-up request ({why}). Its log says: {said}",
+            code="loading_failed",
+        )
+
+    def __repr__(self) -> str:
+        return f"ManagedBackend({self.model_id}, {self._child or 'stopped'})"

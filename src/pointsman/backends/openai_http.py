@@ -1,0 +1,146 @@
+"""The OpenAI wire, spoken to a deployment; and the backend for any URL that speaks it.
+
+Knows: paths, headers, which members we may touch. Does not know: engines, retries, what the answer means.
+
+Invariants: of the caller's members only `model` is replaced; `stream_options.include_usage` is set where usage is wanted
+for the books and the server knows it; defaults fill only what the caller left open.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+
+from pointsman.backends.base import Footprint, FormFile, HttpClient, HttpReply, Running, Toolbox
+from pointsman.errors import RequestError, UpstreamError
+from pointsman.types import Endpoint, FormPayload, JsonPayload, Kind, Lease, Request, Value
+
+PATHS = {
+    Kind.CHAT: "/chat/completions",
+    Kind.COMPLETION: "/completions",
+    Kind.EMBEDDING: "/embeddings",
+    Kind.TRANSCRIPTION: "/audio/transcriptions",
+    Kind.SPEECH: "/audio/speech",
+}
+GENERATES = frozenset({Kind.CHAT, Kind.COMPLETION})
+INCLUDE_USAGE = b'{"include_usage":true}'
+PROBE_TIMEOUT_S = 5.0
+
+Members = tuple[tuple[str, bytes], ...]
+
+
+class Wire(Value, frozen=True):
+    """How one deployment wants to be spoken to. `defaults` are JSON members for generation requests that lack them."""
+
+    defaults: Members = ()
+    stream_usage: bool = True
+    first_byte_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+
+
+def call(http: HttpClient, lease: Lease, request: Request, wire: Wire) -> AbstractAsyncContextManager[HttpReply]:
+    """POST the request to the lease's endpoint. Raises what `HttpClient.post` raises, on entering."""
+    endpoint, payload = lease.endpoint, request.payload
+    url, headers = endpoint.base_url + PATHS[request.kind], bearer(endpoint.api_key)
+    if isinstance(payload, JsonPayload):
+        return http.post(
+            url,
+            body=payload.encode(_replaced(payload, request, endpoint, wire)),
+            headers=headers,
+            first_byte_timeout_s=wire.first_byte_timeout_s,
+            idle_timeout_s=wire.idle_timeout_s,
+        )
+    return http.post(
+        url,
+        fields=_fields(payload, endpoint),
+        file=_file(request),
+        headers=headers,
+        first_byte_timeout_s=wire.first_byte_timeout_s,
+        idle_timeout_s=wire.idle_timeout_s,
+    )
+
+
+def bearer(api_key: str) -> tuple[tuple[str, str], ...]:
+    """The authorization header; none for an empty key."""
+    return (("Authorization", f"Bearer {api_key}"),) if api_key else ()
+
+
+def _replaced(payload: JsonPayload, request: Request, endpoint: Endpoint, wire: Wire) -> Members:
+    model: Members = (("model", msgspec.json.encode(endpoint.upstream_model)),)
+    if request.kind not in GENERATES:
+        return model
+    absent = tuple(member for member in wire.defaults if payload.get(member[0]) is None)
+    if request.stream and wire.stream_usage and not request.wants_usage:
+        return (*model, *absent, ("stream_options", _with_usage(payload.get("stream_options"))))
+    return model + absent
+
+
+def _with_usage(options: bytes | None) -> bytes:
+    """The caller's own stream options, with usage switched on."""
+    if options is None or options == b"null":
+        return INCLUDE_USAGE
+    try:
+        merged = msgspec.json.decode(options, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise RequestError("`stream_options` must be an object", param="stream_options") from None
+    return msgspec.json.encode({**merged, "include_usage": True})
+
+
+def _fields(payload: FormPayload, endpoint: Endpoint) -> tuple[tuple[str, str], ...]:
+    return (("model", endpoint.upstream_model), *(field for field in payload.fields if field[0] != "model"))
+
+
+def _file(request: Request) -> FormFile:
+    if not request.media or request.media[0].data is None:
+        raise RequestError("The form has no file; send the audio as field `file`", code="missing_field", param="file")
+    media = request.media[0]
+    return FormFile(
+        field="file", filename=media.filename or "audio", mime=media.mime or "application/octet-stream", data=media.data
+    )
+
+
+class OpenAiBackend:
+    """`backends.base.Backend` for one URL that somebody else runs. Nothing to start: attached, never managed."""
+
+    is_managed = False
+
+    def __init__(self, deployment_id: str, endpoint: Endpoint, wire: Wire, toolbox: Toolbox) -> None:
+        self.deployment_id = deployment_id
+        self._endpoint = endpoint
+        self._wire = wire
+        self._http = toolbox.http
+
+    def footprint(self) -> Footprint:
+        return Footprint()
+
+    async def start(self) -> Running:
+        """Attach: it must answer its probe."""
+        await self.probe()
+        return Running(endpoint=self._endpoint)
+
+    async def stop(self) -> None:
+        """Not ours to stop."""
+
+    async def probe(self) -> None:
+        """GET `/models`, then `/health` at the root for servers without a list. Any answer below 500 that is not a
+        refusal of our key means alive."""
+        headers = bearer(self._endpoint.api_key)
+        base = self._endpoint.base_url
+        status, _ = await self._http.get(f"{base}/models", headers=headers, timeout_s=PROBE_TIMEOUT_S)
+        if status in {404, 405, 501}:
+            status, _ = await self._http.get(
+                f"{base.removesuffix('/v1')}/health", headers=headers, timeout_s=PROBE_TIMEOUT_S
+            )
+        if status in {401, 403}:
+            raise UpstreamError(
+                f"{base} refused our key (HTTP {status}): check `api_key_env` of `{self.deployment_id}`",
+                upstream_status=status,
+            )
+        if status != 200:
+            raise UpstreamError(f"{base} is not healthy: HTTP {status}", upstream_status=status)
+
+    def call(self, lease: Lease, request: Request) -> AbstractAsyncContextManager[HttpReply]:
+        return call(self._http, lease, request, self._wire)
+
+    def __repr__(self) -> str:
+        return f"OpenAiBackend({self.deployment_id}, {self._endpoint.base_url})"

@@ -1,0 +1,178 @@
+"""One child process: started, heard, ended.
+
+Knows: processes, sockets, log files. Does not know: engines, HTTP, models.
+The child is tied to this process by `worker.lifeline`, in whose words both talk: one socket pair as the child's standard
+input carries the configuration down and the port up; closing it asks the child to leave. Its output goes straight to the
+log file.
+
+Invariants: whatever interrupts `spawn`, no child is left; `exited()` ends exactly when the child does; `stop()` returns
+only then. Spawn from the event loop's thread: the kernel ties the child to the *thread* that forked it.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from pointsman.backends.base import Exit
+from pointsman.clock import Clock
+from pointsman.errors import UpstreamError
+
+TAIL_BYTES = 4096
+TAIL_LINES = 20
+DYING_S = 1.0
+MAX_LOG_BYTES = 16 * 1024 * 1024
+
+
+class _Announcement(msgspec.Struct):
+    port: int
+
+
+class ChildProcess:
+    """A running child. Made by `spawn`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], cord: socket.socket, log_path: Path) -> None:
+        self.pid = process.pid
+        self.port = 0
+        self.ready_in_s = 0.0
+        self._process = process
+        self._cord = cord
+        self._log_path = log_path
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        threading.Thread(target=self._wait, name=f"wait-{self.pid}", daemon=True).start()
+
+    @classmethod
+    async def spawn(
+        cls,
+        argv: tuple[str, ...],
+        config: bytes,
+        *,
+        log_path: Path,
+        clock: Clock,
+        ready_timeout_s: float,
+        env: tuple[tuple[str, str], ...] = (),
+    ) -> Self:
+        """A child that has announced its port. `config` is JSON on one line; `env` is added to this process's own.
+
+        Raises UpstreamError `loading_failed` with the child's last words where it ends or stays silent.
+        """
+        started_s = clock.now()
+        child = cls(*_popen(argv, log_path, env), log_path)
+        try:
+            async with asyncio.timeout(ready_timeout_s):
+                await child._handshake(config)
+        except TimeoutError:
+            await child.stop(0)
+            raise UpstreamError(
+                f"{log_path.stem}: not listening after {ready_timeout_s:g} s; raise `fleet.load_timeout_s` or see {log_path}",
+                code="loading_failed",
+            ) from None
+        except BaseException:  # cancellation too: the caller has no handle yet, so nobody else could end it
+            child.kill()
+            await child.exited()
+            raise
+        child.ready_in_s = clock.now() - started_s
+        return child
+
+    async def exited(self) -> Exit:
+        """How the child ended, once it has. Any number may wait."""
+        return await asyncio.shield(self._exit)
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask it to leave, kill it after `grace_s`, return when it is gone. Idempotent."""
+        self._cord.close()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.exited()
+        except TimeoutError:
+            self.kill()
+            await self.exited()
+        except BaseException:  # cancelled: do not wait, but do not leave it either
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """End it now; `exited()` says when it is gone."""
+        self._cord.close()
+        self._process.kill()
+
+    def log_tail(self) -> str:
+        """The last lines it wrote."""
+        try:
+            with self._log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            return f"(no log: {error})"
+        return "\n".join(lines[-TAIL_LINES:])
+
+    def trim_log(self) -> None:
+        """Keep a long-lived child's log bounded: past the limit it becomes the previous log and starts anew."""
+        with contextlib.suppress(OSError):  # a full disk or a deleted file must not look like a sick child
+            if self._log_path.stat().st_size > MAX_LOG_BYTES:
+                _previous(self._log_path).write_bytes(self._log_path.read_bytes())
+                os.truncate(self._log_path, 0)
+
+    def __repr__(self) -> str:
+        state = f"exit {self._exit.result().code}" if self._exit.done() else f"port {self.port or '?'}"
+        return f"ChildProcess({self._log_path.stem}, pid {self.pid}, {state})"
+
+    async def _handshake(self, config: bytes) -> None:
+        said = b""
+        with contextlib.suppress(OSError):  # a child that died at once resets the socket; its exit tells why
+            await self._loop.sock_sendall(self._cord, config.replace(b"\n", b" ") + b"\n")
+            while not said.endswith(b"\n") and (piece := await self._loop.sock_recv(self._cord, 4096)):
+                said += piece
+        if not said.endswith(b"\n"):
+            await self.stop(DYING_S)
+            raise UpstreamError(_last_words(self._log_path, await self.exited()), code="loading_failed")
+        self.port = msgspec.json.decode(said, type=_Announcement).port
+
+    def _wait(self) -> None:
+        """In its own thread, which works on every kernel and under every event loop."""
+        code = self._process.wait()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._gone, code)
+
+    def _gone(self, code: int) -> None:
+        self._cord.close()
+        self._exit.set_result(Exit(code=code, log_tail=self.log_tail()))
+
+
+def _popen(
+    argv: tuple[str, ...], log_path: Path, env: tuple[tuple[str, str], ...]
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Synchronous: between the fork and the handle nothing can be cancelled."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        if log_path.exists():
+            log_path.replace(_previous(log_path))
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            process = subprocess.Popen(argv, stdin=theirs, stdout=log, stderr=log, env={**os.environ, **dict(env)})
+        finally:
+            os.close(log)
+    except OSError as error:
+        ours.close()
+        raise UpstreamError(f"{log_path.stem}: cannot start {argv[0]}: {error}", code="loading_failed") from error
+    finally:
+        theirs.close()
+    return process, ours
+
+
+def _previous(log_path: Path) -> Path:
+    return log_path.with_name(log_path.name + ".1")
+
+
+def _last_words(log_path: Path, ended: Exit) -> str:
+    how = f"signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
+    return f"{log_path.stem}: ended while starting ({how}); see {log_path}. Its last words: {ended.log_tail or 'none'}"
