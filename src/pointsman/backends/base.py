@@ -15,7 +15,7 @@ from pointsman.types import Endpoint, Lease, Request, Value
 
 
 class Footprint(Value, frozen=True):
-    """Estimated memory of a running deployment. File-backed pages (`weights_bytes` of a mapped file) are shared cache."""
+    """Estimated memory of a running deployment. Pages of a mapped file (`weights_bytes`) are shared cache."""
 
     weights_bytes: int = 0
     kv_bytes: int = 0
@@ -34,7 +34,7 @@ class Exit(Value, frozen=True):
 
 
 class Running(Value, frozen=True):
-    """A started deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
+    """A deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
 
     endpoint: Endpoint
     pid: int | None = None
@@ -49,7 +49,7 @@ class HttpReply(Protocol):
     retry_after_s: float | None
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; UpstreamError `upstream_cut` where it breaks off, `upstream_timeout` where it stalls."""
+        """The body as it arrives. UpstreamError `upstream_cut` where it breaks off, `upstream_timeout` at a stall."""
         ...
 
     async def read(self) -> bytes:
@@ -100,7 +100,7 @@ class Weights(Protocol):
         ...
 
     async def fetch(self, source: Source) -> Path:
-        """The verified file or folder, fetched first where needed; one fetch serves all who wait. Raises UpstreamError."""
+        """The verified file or folder, fetched where needed; one fetch serves all who wait. Raises UpstreamError."""
         ...
 
 

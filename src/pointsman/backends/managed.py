@@ -1,10 +1,11 @@
 """A backend whose engine is a child process of ours: everything that is alike for all of them.
 
-Knows: the order fetch → spawn → warm up → ready, and how to undo it. Does not know: any engine; an `Engine` says what it
-needs, how it is launched and what its warm-up request is. One object stands for one deployment.
+Knows: the order fetch → spawn → warm up → ready, and how to undo it. Does not know: any engine; an `Engine` says what
+it needs, how it is launched and what its warm-up request is. One object stands for one deployment.
 
 Invariants: READY means that a real answer came over HTTP, because an engine's health page lies while the first request
-would kill it; whatever interrupts `start`, no child is left. The fleet starts one at a time and stops only without leases.
+would kill it; whatever interrupts `start`, no child is left. The fleet starts a deployment once at a time, and stops it
+only without leases.
 """
 
 import secrets
@@ -25,7 +26,7 @@ PROBE_TIMEOUT_S = 5.0
 
 
 class Launch(Value, frozen=True):
-    """How to start a child. `config` is one JSON object for its standard input: it holds the key, the arguments never do.
+    """How to start a child. `config` is one JSON object for its standard input; it holds the key, `argv` never does.
 
     `defaults`: JSON members that a chat or completion request gets where the caller left them open.
     """
@@ -34,6 +35,9 @@ class Launch(Value, frozen=True):
     config: bytes
     env: tuple[tuple[str, str], ...] = ()
     defaults: tuple[tuple[str, bytes], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Launch({' '.join(self.argv)})"
 
 
 class WarmUp(Value, frozen=True):

@@ -2,8 +2,8 @@
 
 Knows: paths, headers, which members we may touch. Does not know: engines, retries, what the answer means.
 
-Invariants: of the caller's members only `model` is replaced; `stream_options.include_usage` is set where usage is wanted
-for the books and the server knows it; defaults fill only what the caller left open.
+Invariants: of the caller's members only `model` is replaced; `stream_options.include_usage` is set where the books want
+usage and the server can tell it; defaults fill only what the caller left open.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -91,9 +91,9 @@ def _fields(payload: FormPayload, endpoint: Endpoint) -> tuple[tuple[str, str], 
 
 
 def _file(request: Request) -> FormFile:
-    if not request.media or request.media[0].data is None:
+    media = request.media[0] if request.media else None
+    if media is None or media.data is None:
         raise RequestError("The form has no file; send the audio as field `file`", code="missing_field", param="file")
-    media = request.media[0]
     return FormFile(
         field="file", filename=media.filename or "audio", mime=media.mime or "application/octet-stream", data=media.data
     )

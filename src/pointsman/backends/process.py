@@ -1,9 +1,9 @@
 """One child process: started, heard, ended.
 
 Knows: processes, sockets, log files. Does not know: engines, HTTP, models.
-The child is tied to this process by `worker.lifeline`, in whose words both talk: one socket pair as the child's standard
-input carries the configuration down and the port up; closing it asks the child to leave. Its output goes straight to the
-log file.
+The child is tied to this process by `worker.lifeline`, in whose words both talk: one socket pair as the child's
+standard input carries the configuration down and the port up; closing it asks the child to leave. Its output goes
+straight to the log file.
 
 Invariants: whatever interrupts `spawn`, no child is left; `exited()` ends exactly when the child does; `stop()` returns
 only then. Spawn from the event loop's thread: the kernel ties the child to the *thread* that forked it.
@@ -71,7 +71,8 @@ class ChildProcess:
         except TimeoutError:
             await child.stop(0)
             raise UpstreamError(
-                f"{log_path.stem}: not listening after {ready_timeout_s:g} s; raise `fleet.load_timeout_s` or see {log_path}",
+                f"{log_path.stem}: not listening after {ready_timeout_s:g} s; "
+                f"raise `fleet.load_timeout_s` or see {log_path}",
                 code="loading_failed",
             ) from None
         except BaseException:  # cancellation too: the caller has no handle yet, so nobody else could end it
@@ -158,7 +159,9 @@ def _popen(
             log_path.replace(_previous(log_path))
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            process = subprocess.Popen(argv, stdin=theirs, stdout=log, stderr=log, env={**os.environ, **dict(env)})
+            process = subprocess.Popen(
+                argv, stdin=theirs.fileno(), stdout=log, stderr=log, env={**os.environ, **dict(env)}
+            )
         finally:
             os.close(log)
     except OSError as error:

@@ -7,8 +7,8 @@ The protocol, lines of JSON over that one socket: parent → child the configura
 Standard output belongs to nobody: the parent points it at the log, so an engine's chatter cannot corrupt the protocol.
 
 Invariants: a child whose parent ended, however it ended, ends too: the kernel kills it (PR_SET_PDEATHSIG, which works
-even while an engine's constructor holds the interpreter lock), and end-of-file on the socket makes it exit. Signals meant
-for the gateway (Ctrl-C and SIGTERM to the whole group) do not end it: the gateway drains first.
+even while an engine's constructor holds the interpreter lock), and end-of-file on the socket makes it exit. Signals
+meant for the gateway (Ctrl-C and SIGTERM to the whole group) do not end it: the gateway drains first.
 """
 
 import ctypes
