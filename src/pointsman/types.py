@@ -4,7 +4,7 @@ Invariants: no dict, no framework object, no open file. Times are seconds (`_s`)
 says `unix`; sizes are bytes; probabilities are calibrated only where the maker says so.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
 
 import msgspec
@@ -303,6 +303,33 @@ class Endpoint(Value, frozen=True):
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url}, {self.upstream_model})"
+
+
+class Footprint(Value, frozen=True):
+    """Estimated memory of a running deployment. Pages of a mapped file (`weights_bytes`) are shared cache."""
+
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    overhead_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.kv_bytes + self.overhead_bytes
+
+
+class Exit(Value, frozen=True):
+    """How a child ended: its return code (negative: the signal) and the last lines it wrote."""
+
+    code: int
+    log_tail: str
+
+
+class Running(Value, frozen=True):
+    """A deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
+
+    endpoint: Endpoint
+    pid: int | None = None
+    exited: Callable[[], Awaitable[Exit]] | None = None
 
 
 class Lease(Value, frozen=True):

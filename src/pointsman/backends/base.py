@@ -4,41 +4,14 @@ Knows: the five methods and the values they exchange. Does not know: the fleet t
 One backend object stands for one deployment. It is driven by the fleet (start, stop, probe) and by dispatch (call).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 from pointsman.clock import Clock
 from pointsman.settings import Source
-from pointsman.types import Endpoint, Lease, Request, Value
-
-
-class Footprint(Value, frozen=True):
-    """Estimated memory of a running deployment. Pages of a mapped file (`weights_bytes`) are shared cache."""
-
-    weights_bytes: int = 0
-    kv_bytes: int = 0
-    overhead_bytes: int = 0
-
-    @property
-    def total_bytes(self) -> int:
-        return self.weights_bytes + self.kv_bytes + self.overhead_bytes
-
-
-class Exit(Value, frozen=True):
-    """How a child ended: its return code (negative: the signal) and the last lines it wrote."""
-
-    code: int
-    log_tail: str
-
-
-class Running(Value, frozen=True):
-    """A deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
-
-    endpoint: Endpoint
-    pid: int | None = None
-    exited: Callable[[], Awaitable[Exit]] | None = None
+from pointsman.types import Footprint, Lease, Request, Running, Value
 
 
 class HttpReply(Protocol):
