@@ -219,7 +219,7 @@ class Entry:
         )
 
     def _answered_s(self, now_s: float) -> float:
-        """When the gateway's own work for the answer was done: a stream's later time is its upstream's and its reader's."""
+        """When the own work for the answer was done: a stream's later time is its upstream's and its reader's."""
         if self._stream is not None and self._watched_s is not None:
             return self._watched_s
         return now_s

@@ -1,0 +1,50 @@
+"""Counting a stream in passing is cheap."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from pointsman.ledger.watch import WatchedEvents
+
+CHUNK = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1760000000,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"content":"quick "},"finish_reason":null}]}\n\n'
+)
+
+
+async def many(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield CHUNK
+
+
+async def seconds_for(events: AsyncIterator[bytes]) -> float:
+    began = time.perf_counter()
+    async for _ in events:
+        pass
+    return time.perf_counter() - began
+
+
+def test_two_microseconds_a_chunk() -> None:
+    count = 20_000
+
+    async def added_us() -> float:
+        bare = await seconds_for(many(count))
+        watched = await seconds_for(WatchedEvents(many(count), time.monotonic))
+        return 1e6 * (watched - bare) / count
+
+    assert min(asyncio.run(added_us()) for _ in range(5)) < 2.0
+
+
+def test_counts_events_not_chunks() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield CHUNK * 3
+        yield b": keep-alive\r\n\r\ndata: 1\r\n\r\n"
+
+    async def run() -> WatchedEvents:
+        watched = WatchedEvents(chunks(), time.monotonic)
+        assert [len(chunk) async for chunk in watched] == [3 * len(CHUNK), 27]
+        return watched
+
+    watched = asyncio.run(run())
+    assert (watched.events, watched.ended, watched.failure) == (5, True, None)
+    assert repr(watched).startswith("WatchedEvents(ended, 5 events")
