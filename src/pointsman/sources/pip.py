@@ -149,9 +149,10 @@ def arrived_bytes(wheel: Wheel, folder: Path) -> int:
     if is_staged(wheel, folder):
         return wheel.size_bytes
     largest = 0
-    for path in workshop(wheel, folder).rglob("*"):
-        with contextlib.suppress(OSError):  # pip removed it meanwhile
-            largest = max(largest, path.stat().st_size)
+    for where, _, names in os.walk(workshop(wheel, folder)):  # unlike rglob, it bears folders that vanish meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):
+                largest = max(largest, Path(where, name).stat().st_size)
     return min(largest, wheel.size_bytes)
 
 

@@ -93,13 +93,13 @@ class UrlOrigin:
 
     async def _download(self, staging: Path, on_progress: OnProgress) -> None:
         """Try until all of it is there, as long as tries get further."""
-        body, tries = staging / "body", 0
+        body, tries, most_bytes = staging / "body", 0, 0
         timeout, headers = TIMEOUT, {"Accept-Encoding": "identity"}
         async with aiohttp.ClientSession(
             timeout=timeout, headers=headers, trust_env=True, auto_decompress=False
         ) as http:
             while True:
-                before_bytes = size_of(body)
+                most_bytes = max(most_bytes, size_of(body))
                 try:
                     await self._try(http, staging, on_progress)
                 except (aiohttp.ClientError, TimeoutError) as error:
@@ -108,7 +108,7 @@ class UrlOrigin:
                     broken = error
                 else:
                     return
-                tries = 1 if size_of(body) > before_bytes else tries + 1
+                tries = 1 if size_of(body) > most_bytes else tries + 1
                 if tries >= TRIES_WITHOUT_PROGRESS:
                     raise fetch_failed(
                         f"{self.shown}: {broken.why}; what came is kept, run the same command again to continue"
