@@ -1,1 +1,33 @@
-def main() -> None: ...
+"""The command line: serve, check, explain, models, pull, version. Heavy imports wait until their command runs."""
+
+from typing import Annotated
+
+import typer
+
+from pointsman import __version__
+from pointsman.cli.check import check
+from pointsman.cli.explain import explain
+from pointsman.cli.models import models
+from pointsman.cli.pull import pull
+from pointsman.cli.serve import serve
+
+app = typer.Typer(
+    name="pointsman",
+    help="A self-hosted, OpenAI-compatible gateway in front of your own models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (serve, check, explain, models, pull):
+    app.command()(command)
+
+
+@app.command()
+def version(short: Annotated[bool, typer.Option("--short", help="Only the number.")] = False) -> None:
+    """Print the version."""
+    typer.echo(__version__ if short else f"pointsman {__version__}")
+
+
+def main() -> None:
+    """Entry point of the `pointsman` command."""
+    app()

@@ -1,0 +1,140 @@
+"""The composition root: settings → App. The only place that constructs things and knows every room.
+
+An App is entered once: the fleet's children, the HTTP client and the log live inside `running()`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Self
+
+import uvicorn
+
+from pointsman import __version__
+from pointsman.backends.base import Backend, Toolbox
+from pointsman.backends.registry import build as build_backends
+from pointsman.clock import Clock, SystemClock
+from pointsman.dispatch.http import AiohttpClient
+from pointsman.dispatch.run import Dispatcher
+from pointsman.edge.http import MEBIBYTE, BodyLimits
+from pointsman.edge.shell import build_shell
+from pointsman.edge.site import Site, build_site
+from pointsman.fleet.hardware import HostHardware
+from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.gateway import Classifier as ClassifierDoor
+from pointsman.gateway import Gateway
+from pointsman.ledger.entry import Ledger
+from pointsman.ledger.log import Log
+from pointsman.ledger.metrics import Metrics
+from pointsman.ledger.stats import Statistics, Stats
+from pointsman.policy.catalogue import cards_of
+from pointsman.policy.router import Router
+from pointsman.settings import OpenAiModel, Settings
+from pointsman.signals.classifier import Classifier
+from pointsman.signals.off import Unread
+from pointsman.sources.store import WeightStore
+from pointsman.types import DeploymentView, Tier, World
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+LOG_FOLDER = "logs"
+COLD_START_S = 20.0
+
+
+class App:
+    """Every room, wired. Is the shell's Desk too."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.cards = cards_of(settings)
+        names = {card.id: card.name for card in self.cards}
+        self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
+        self.http = AiohttpClient()
+        self.weights = WeightStore(settings.cache_path(), self.clock)
+        self.backends = self._build_backends()
+        self.fleet = self._build_fleet()
+        self.stats = Stats(names, self.clock.unix())
+        self._metrics = Metrics(names, self.fleet.world, __version__)
+        self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log), names)
+        classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
+        dispatcher = Dispatcher(
+            self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock
+        )
+        self.gateway = Gateway(classifier, Router(settings), dispatcher, self.ledger, self.fleet.world)
+        self.site = self._build_site()
+
+    def _build_backends(self) -> dict[str, Backend]:
+        """Deployment id → backend."""
+        retry = self.settings.retry
+        toolbox = Toolbox(
+            http=self.http,
+            weights=self.weights,
+            clock=self.clock,
+            log_dir=self.settings.cache_path() / LOG_FOLDER,
+            first_byte_timeout_s=retry.first_byte_timeout_s,
+            idle_timeout_s=retry.idle_timeout_s,
+            load_timeout_s=self.settings.fleet.load_timeout_s,
+        )
+        return {name: backend for model in self.settings.models for name, backend in build_backends(model, toolbox)}
+
+    def _build_site(self) -> Site:
+        server = self.settings.server
+        limits = BodyLimits(max_bytes=int(server.max_body_mb * MEBIBYTE), timeout_s=server.body_timeout_s)
+        return build_site(self.gateway, build_shell(self), limits=limits, clock=self.clock, faults=self.log)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Children may run and requests be answered while this is open; closing drains and stops them."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.log.close)
+            await stack.enter_async_context(self.http)
+            await stack.enter_async_context(self.fleet)
+            yield self
+
+    def server(self) -> uvicorn.Server:
+        """The HTTP server of this app; signals and the listening socket are the caller's."""
+        return uvicorn.Server(
+            uvicorn.Config(
+                self.site,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=int(self.settings.server.drain_timeout_s),
+            )
+        )
+
+    # The shell's Desk.
+
+    def world(self) -> World:
+        return self.fleet.world()
+
+    def metrics(self) -> bytes:
+        return self._metrics.render()
+
+    def statistics(self) -> Statistics:
+        return self.stats.snapshot()
+
+
+def world_after_start(settings: Settings) -> World:
+    """The world as it is when every preloaded model is ready and nothing else has happened: for `explain`."""
+    views = []
+    for model in settings.models:
+        hot = isinstance(model, OpenAiModel) or model.preload
+        views.append(
+            DeploymentView(
+                id=model.id,
+                model_id=model.id,
+                tier=Tier.HOT if hot else Tier.COLD,
+                state="ready" if hot else "cold",
+                ready_in_s=0.0 if hot else COLD_START_S,
+                slots=model.slots,
+                is_managed=not isinstance(model, OpenAiModel),
+            )
+        )
+    return World(deployments=tuple(views))

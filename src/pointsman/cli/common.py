@@ -1,0 +1,57 @@
+"""What commands share: which configuration file, how a wrong one is shown."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pointsman import settings as settings_module
+from pointsman.errors import ConfigError
+from pointsman.settings import Settings
+
+CONFIG_NAME = "pointsman.yaml"
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Configuration; default: $POINTSMAN_CONFIG, ./pointsman.yaml, or the embedded default."
+    ),
+]
+
+
+def shipped_config() -> Path:
+    """The embedded default, inside the package."""
+    return Path(settings_module.__file__).with_name(CONFIG_NAME)
+
+
+def config_path(given: Path | None) -> Path:
+    """Which file counts: the option, the environment, the working folder, the embedded default."""
+    if given is not None:
+        return given
+    if named := os.environ.get("POINTSMAN_CONFIG"):
+        return Path(named)
+    local = Path(CONFIG_NAME)
+    return local if local.is_file() else shipped_config()
+
+
+def load_or_exit(given: Path | None, host: str | None = None, port: int | None = None) -> Settings:
+    """The settings, or exit 2 with every problem on a line of its own. Options count as environment overrides."""
+    environ = dict(os.environ)
+    if host is not None:
+        environ["POINTSMAN_SERVER__HOST"] = host
+    if port is not None:
+        environ["POINTSMAN_SERVER__PORT"] = str(port)
+    try:
+        return settings_module.load(config_path(given), environ)
+    except ConfigError as error:
+        show_problems(error)
+        raise typer.Exit(2) from None
+
+
+def show_problems(error: ConfigError) -> None:
+    console = Console(stderr=True, highlight=False)
+    for problem in error.problems:
+        console.print(problem, style="red", markup=False, soft_wrap=True)
+    console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}.", style="bold")

@@ -1,0 +1,28 @@
+"""A whole gateway on a free port, in the caller's event loop: for tests and for trying things from a script."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pointsman.app import App
+from pointsman.settings import Settings
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[App, str]]:
+    """The app and its base URL (`http://127.0.0.1:PORT`) while the context is open. The configured port is ignored."""
+    app = App(settings)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = app.server()
+    async with app.running():
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started:
+                await asyncio.sleep(0.005)
+            yield app, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await task
+            listener.close()
