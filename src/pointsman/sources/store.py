@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.clock import Clock
+from pointsman.errors import UpstreamError
 from pointsman.settings import Source
 from pointsman.sources import catalogue, disk, lock, manifest
 from pointsman.sources.base import FreeBytes, Home, OnProgress, Origin, Phase, Progress, fetch_failed
@@ -69,13 +70,16 @@ class WeightStore:
         try:
             origin = self.origin(source)
             return origin.present(self._home(origin))
-        except OSError:
+        except (UpstreamError, OSError):  # of no such name, or out of reach: not here either way; `fetch` says why
             return None
 
     def size_bytes(self, source: Source) -> int:
         """Size on disk once fetched; 0 where unknown."""
-        origin = self.origin(source)
-        return origin.size_bytes(self._home(origin))
+        try:
+            origin = self.origin(source)
+            return origin.size_bytes(self._home(origin))
+        except (UpstreamError, OSError):
+            return 0
 
     async def fetch(self, source: Source, on_progress: OnProgress = ignore) -> Path:
         """What an engine opens, fetched first where it is not whole. All who ask meanwhile share one fetch; it is

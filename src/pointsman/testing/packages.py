@@ -49,13 +49,13 @@ def build_wheel(folder: Path, distribution: str, members: tuple[tuple[str, bytes
 
 def publish(folder: Path, name: str, contents: tuple[Content, ...], opens: str) -> Entry:
     """Wheels for all pieces in `folder`, and the catalogue entry that pins them."""
-    wheels, files = [], []
+    wheels: list[Wheel] = []
+    files: list[File] = []
     for content in contents:
         parts = []
         for number, piece in enumerate(content.pieces, 1):
-            distribution = f"{name}-{content.name.partition('.')[0].lower()}-{number}"
             member = f"data/{content.name}.{number}"
-            wheels.append(build_wheel(folder, distribution, ((member, piece),)))
+            wheels.append(build_wheel(folder, f"{name}-{len(wheels) + 1}", ((member, piece),)))
             parts.append(Part(wheel=wheels[-1].requirement, member=member))
         digest = hashlib.sha256(content.data).hexdigest()
         files.append(File(name=content.name, size_bytes=len(content.data), sha256=digest, parts=tuple(parts)))
