@@ -332,6 +332,15 @@ class Running(Value, frozen=True):
     exited: Callable[[], Awaitable[Exit]] | None = None
 
 
+class FormFile(Value, frozen=True):
+    """The file part of a multipart form on its way to a deployment."""
+
+    field: str
+    filename: str
+    mime: str
+    data: bytes
+
+
 class Lease(Value, frozen=True):
     """The permit to call one deployment. Nothing calls a backend without one."""
 

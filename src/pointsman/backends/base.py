@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pointsman.clock import Clock
 from pointsman.settings import Source
-from pointsman.types import Footprint, Lease, Request, Running, Value
+from pointsman.types import Footprint, FormFile, Lease, Request, Running, Value
 
 
 class HttpReply(Protocol):
@@ -28,15 +28,6 @@ class HttpReply(Protocol):
     async def read(self) -> bytes:
         """The whole body."""
         ...
-
-
-class FormFile(Value, frozen=True):
-    """The file part of a multipart form."""
-
-    field: str
-    filename: str
-    mime: str
-    data: bytes
 
 
 class HttpClient(Protocol):

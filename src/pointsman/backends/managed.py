@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pointsman.backends import openai_http
-from pointsman.backends.base import Footprint, FormFile, HttpReply, Running, Toolbox
+from pointsman.backends.base import HttpReply, Toolbox
 from pointsman.backends.process import ChildProcess
 from pointsman.errors import PointsmanError, UpstreamError
 from pointsman.settings import Source
-from pointsman.types import Endpoint, Lease, Request, Value
+from pointsman.types import Endpoint, Footprint, FormFile, Lease, Request, Running, Value
 
 STOP_GRACE_S = 2.0
 PROBE_TIMEOUT_S = 5.0

@@ -11,9 +11,20 @@ from typing import Any
 
 import msgspec
 
-from pointsman.backends.base import Footprint, FormFile, HttpClient, HttpReply, Running, Toolbox
+from pointsman.backends.base import HttpClient, HttpReply, Toolbox
 from pointsman.errors import RequestError, UpstreamError
-from pointsman.types import Endpoint, FormPayload, JsonPayload, Kind, Lease, Request, Value
+from pointsman.types import (
+    Endpoint,
+    Footprint,
+    FormFile,
+    FormPayload,
+    JsonPayload,
+    Kind,
+    Lease,
+    Request,
+    Running,
+    Value,
+)
 
 PATHS = {
     Kind.CHAT: "/chat/completions",

@@ -20,9 +20,9 @@ from typing import Self
 
 import msgspec
 
-from pointsman.backends.base import Exit
 from pointsman.clock import Clock
 from pointsman.errors import UpstreamError
+from pointsman.types import Exit
 
 TAIL_BYTES = 4096
 TAIL_LINES = 20
