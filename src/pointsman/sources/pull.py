@@ -126,7 +126,7 @@ async def _one(
             spent_s = store.clock.now() - started_s
             return Pulled(wanted=wanted, state=State.FAILED, duration_s=spent_s, error=error.message)
         size_bytes = store.size_bytes(wanted.source)
-        if state is State.FETCHED:
+        if verify or state is State.FETCHED:
             on_progress(wanted, Progress(phase=Phase.DONE, done_bytes=size_bytes, total_bytes=size_bytes))
         spent_s = store.clock.now() - started_s
         return Pulled(wanted=wanted, state=state, duration_s=spent_s, size_bytes=size_bytes, path=path)

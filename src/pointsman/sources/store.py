@@ -9,7 +9,6 @@ Knows: the layout below one folder, one fetch for all who want the same. Does no
 Satisfies `backends.base.Weights`.
 """
 
-import asyncio
 import hashlib
 from functools import partial
 from pathlib import Path
@@ -89,12 +88,17 @@ class WeightStore:
         return path or await self._flights.join(origin.key, partial(self._fetch, origin), on_progress)
 
     async def verify(self, source: Source) -> tuple[str, ...]:
-        """Hash every file on disk again; names of the damaged ones. Then the weights no longer count as whole."""
-        origin = self.origin(source)
-        folder = self._home(origin).folder
-        names = await disk.in_thread(partial(manifest.damaged, folder))
-        if names:
-            await asyncio.to_thread(manifest.forget, folder)
+        """Hash every file on disk again; names of the damaged ones. Then the weights no longer count as whole.
+
+        Raises UpstreamError `fetch_failed` where they cannot be read.
+        """
+        folder = self._home(self.origin(source)).folder
+        try:
+            names = await disk.in_thread(partial(manifest.damaged, folder))
+            if names:
+                manifest.forget(folder)
+        except OSError as error:
+            raise self._refused(error, folder) from error
         return names
 
     def catalogue(self) -> tuple[Listed, ...]:
@@ -137,8 +141,13 @@ class WeightStore:
             waiting = partial(on_progress, Progress(phase=Phase.WAITING))
             async with lock.held(locks / f"{origin.key}.lock", self.clock, waiting):
                 return origin.present(home) or await origin.fetch(home, on_progress)
-        except OSError as error:  # the disk, or whatever is in its place
-            where = error.filename or home.folder
-            raise fetch_failed(
-                f"{where}: {error.strerror or error}; check space and permissions there, or set `cache_dir`"
-            ) from error
+        except OSError as error:
+            raise self._refused(error, home.folder) from error
+
+    @staticmethod
+    def _refused(error: OSError, folder: Path) -> UpstreamError:
+        """The disk, or whatever is in its place, in the operator's words."""
+        where = error.filename or folder
+        return fetch_failed(
+            f"{where}: {error.strerror or error}; check space and permissions there, or set `cache_dir`"
+        )

@@ -102,8 +102,10 @@ class UrlOrigin:
                 most_bytes = max(most_bytes, size_of(body))
                 try:
                     await self._try(http, staging, on_progress)
+                except (aiohttp.TooManyRedirects, aiohttp.InvalidURL):
+                    raise fetch_failed(f"{self.shown}: redirects too often or nowhere; name the final URL") from None
                 except (aiohttp.ClientError, TimeoutError) as error:
-                    broken = Broken(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+                    broken = Broken(words_of(error))
                 except Broken as error:
                     broken = error
                 else:
@@ -218,6 +220,12 @@ def shown(url: str) -> str:
     """The URL without what may be secret in it: user, password, query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def words_of(error: Exception) -> str:
+    """A library's exception in words; those about an answer would print the whole URL."""
+    said = "" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def size_of(path: Path) -> int:
