@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pointsman.backends.worker.wire import invalid
+from pointsman.errors import RequestError
 from pointsman.types import Value
 
 Samples = npt.NDArray[np.float32]
@@ -55,11 +56,11 @@ def open_media(data: bytes, param: str) -> Any:
         raise undecodable(param) from None
 
 
-def undecodable(param: str) -> Exception:
+def undecodable(param: str) -> RequestError:
     return invalid(param, "cannot be decoded; send wav, mp3, m4a, flac, ogg or webm", "invalid_media")
 
 
-def pieces(data: bytes, param: str, max_s: float, piece_s: float = PIECE_S) -> Iterator[Piece]:
+def pieces(data: bytes, param: str, max_s: float, piece_s: float = PIECE_S) -> Generator[Piece, None, None]:
     """A recording, cut into pieces of about `piece_s`, decoded as they are asked for.
 
     Raises RequestError `invalid_media` where nothing can be decoded or it is longer than `max_s`.
@@ -69,19 +70,22 @@ def pieces(data: bytes, param: str, max_s: float, piece_s: float = PIECE_S) -> I
             raise invalid(param, "has no sound in it; send a recording", "invalid_media")
         if (container.duration or 0) / av.time_base > max_s:
             raise _too_long(param, max_s)
-        start_s, held = 0.0, np.zeros(0, np.float32)
-        waiting: list[Samples] = []
+        start_s = 0.0
+        waiting: list[Samples] = [np.zeros(0, np.float32)]
+        waiting_s = 0.0
         for samples in _decoded(container):
             waiting.append(samples)
-            if sum(map(len, waiting)) + len(held) < (piece_s + SEEK_S) * HEARING_HZ:
+            waiting_s += len(samples) / HEARING_HZ
+            if waiting_s < piece_s + SEEK_S:
                 continue
-            held, waiting = np.concatenate([held, *waiting]), []
+            held = np.concatenate(waiting)
             cut = quiet_cut(held, int(piece_s * HEARING_HZ))
             yield Piece(start_s=start_s, samples=held[:cut])
-            start_s, held = start_s + cut / HEARING_HZ, held[cut:]
+            start_s += cut / HEARING_HZ
+            waiting, waiting_s = [held[cut:]], waiting_s - cut / HEARING_HZ
             if start_s > max_s:
                 raise _too_long(param, max_s)
-        held = np.concatenate([held, *waiting])
+        held = np.concatenate(waiting)
         if not start_s and not len(held):
             raise undecodable(param)
         if len(held):
@@ -99,7 +103,7 @@ def quiet_cut(samples: Samples, after: int) -> int:
     return after + int(power.argmin()) * width + width // 2
 
 
-def _too_long(param: str, max_s: float) -> Exception:
+def _too_long(param: str, max_s: float) -> RequestError:
     return invalid(param, f"is longer than {max_s / 60:g} minutes; split it", "invalid_media")
 
 
@@ -152,7 +156,7 @@ UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
 def wav_header(rate_hz: int, data_bytes: int = UNKNOWN_LENGTH) -> bytes:
-    """The 44 bytes before 16-bit mono samples. Of unknown length: the largest, which players read as «until the end»."""
+    """The 44 bytes before 16-bit mono samples. Of unknown length: the largest, read as «until the end»."""
     riff_bytes = min(data_bytes + 36, UNKNOWN_LENGTH)
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
