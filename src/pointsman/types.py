@@ -56,7 +56,7 @@ class Complexity(StrEnum):
 
 
 class Turn(Value, frozen=True):
-    """One message of a conversation, as text. Tool results and system prompts keep their role, so that signals can weigh them."""
+    """One message of a conversation, as text. Tool results and system prompts keep their role, for signals to weigh."""
 
     role: str
     text: str
@@ -196,8 +196,8 @@ class Breaker(StrEnum):
 class ModelCard(Value, frozen=True):
     """What a model can do, as configured; does not change while the process lives on one settings tree.
 
-    `requires`: it answers only requests that carry at least one of these (a reader of images has nothing to say to plain
-    text); empty: any request.
+    `requires`: it answers only requests that carry at least one of these (a reader of images has nothing to say to
+    plain text); empty: any request.
     """
 
     id: str
@@ -282,7 +282,7 @@ class Rejected(Value, frozen=True):
 
 
 class Plan(Value, frozen=True):
-    """Who should answer: best first. Without candidates, `problem` is a code of `errors.TABLE` and `reason` the remedy."""
+    """Who should answer, best first. Without candidates `problem` is a code of `errors.TABLE`, `reason` the remedy."""
 
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...]
@@ -406,8 +406,8 @@ class Outcome(Value, frozen=True):
     """All that happened to one request; exactly one is made for each, whatever happens.
 
     `status` is one of success, client_error, refused, error, client_closed. `total_s` and `first_byte_s` count from
-    arrival. `overhead_s` is what the gateway itself added: from the decoded request to the answer (a stream: to its first
-    event) less `wait_s` and the wait for upstreams.
+    arrival. `overhead_s` is what the gateway itself added: from the decoded request to the answer (a stream: to its
+    first event) less `wait_s` and the wait for upstreams.
     """
 
     request_id: str
