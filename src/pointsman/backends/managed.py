@@ -8,11 +8,15 @@ would kill it; whatever interrupts `start`, no child is left. The fleet starts a
 only without leases.
 """
 
+import contextlib
+import os
 import secrets
 import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from pointsman.backends import openai_http
 from pointsman.backends.base import HttpReply, Toolbox
@@ -77,6 +81,17 @@ def worker_argv(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"pointsman.backends.worker.{module}")
 
 
+def default_threads() -> int:
+    """Compute threads where the settings name none: one core less than this process may use, so that a spinning engine
+    does not starve the gateway. Counts a container's CPU quota too.
+    """
+    cores = float(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or no quota in it (`max`)
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        cores = min(cores, float(quota) / float(period))
+    return max(1, int(cores) - 1)
+
+
 class ManagedBackend:
     """`backends.base.Backend` for a child process."""
 
@@ -90,8 +105,14 @@ class ManagedBackend:
         self._wire = openai_http.Wire()
 
     def footprint(self) -> Footprint:
-        present = self._toolbox.weights.present
-        return self._engine.footprint(tuple(present(source) for source in self._engine.sources()))
+        """The engine's estimate; weights that are not here yet count with their size once fetched."""
+        weights, sources = self._toolbox.weights, self._engine.sources()
+        paths = tuple(weights.present(source) for source in sources)
+        known = self._engine.footprint(paths)
+        missing_bytes = sum(
+            weights.size_bytes(source) for source, path in zip(sources, paths, strict=True) if path is None
+        )
+        return msgspec.structs.replace(known, weights_bytes=known.weights_bytes + missing_bytes)
 
     async def start(self) -> Running:
         await self.stop()

@@ -6,6 +6,7 @@ Invariants: of the caller's members only `model` is replaced; `stream_options.in
 usage and the server can tell it; defaults fill only what the caller left open.
 """
 
+import os
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 
 from pointsman.backends.base import HttpClient, HttpReply, Toolbox
 from pointsman.errors import RequestError, UpstreamError
+from pointsman.settings import OpenAiModel
 from pointsman.types import (
     Endpoint,
     Footprint,
@@ -108,6 +110,25 @@ def _file(request: Request) -> FormFile:
     return FormFile(
         field="file", filename=media.filename or "audio", mime=media.mime or "application/octet-stream", data=media.data
     )
+
+
+def attach(model: OpenAiModel, toolbox: Toolbox) -> tuple[tuple[str, "OpenAiBackend"], ...]:
+    """One deployment for each URL of a model: `id`, or `id#0`, `id#1` … for several."""
+    urls = model.all_urls()
+    wire = Wire(
+        stream_usage=model.stream_usage,
+        first_byte_timeout_s=toolbox.first_byte_timeout_s,
+        idle_timeout_s=toolbox.idle_timeout_s,
+    )
+    api_key = os.environ.get(model.api_key_env, "") if model.api_key_env else ""
+    return tuple(
+        (name, OpenAiBackend(name, _endpoint(url, model, api_key), wire, toolbox))
+        for name, url in ((model.id if len(urls) == 1 else f"{model.id}#{i}", url) for i, url in enumerate(urls))
+    )
+
+
+def _endpoint(url: str, model: OpenAiModel, api_key: str) -> Endpoint:
+    return Endpoint(base_url=url.rstrip("/"), upstream_model=model.model or model.id, api_key=api_key)
 
 
 class OpenAiBackend:
