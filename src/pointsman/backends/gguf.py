@@ -25,7 +25,7 @@ Fact = Scalar | tuple[Scalar, ...]
 class Header(Value, frozen=True):
     """Sizes of one model.
 
-    `context_tokens` is what it was trained for, 0 where unknown; `kv_bytes_per_token` is for a 16-bit cache, all layers.
+    `context_tokens`: what it was trained for, 0 where unknown. `kv_bytes_per_token`: of a 16-bit cache, all layers.
     """
 
     context_tokens: int
