@@ -101,6 +101,9 @@ class FleetSettings(Section):
     )
     probe_interval_s: float = Field(30, gt=0, description="How often a deployment's own health endpoint is asked.")
     min_resident_s: float = Field(5, ge=0, description="A model is not evicted before it has been ready this long.")
+    max_wait_s: float = Field(
+        30, gt=0, description="A request that has waited this long for memory makes busy models stop taking new ones."
+    )
 
 
 class RetrySettings(Section):
