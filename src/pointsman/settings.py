@@ -51,7 +51,7 @@ def _url(value: str) -> str:
 Id = Annotated[str, *words.matching(r"[A-Za-z0-9][A-Za-z0-9._:-]*", "be letters, digits and any of . _ : -")]
 Label = Annotated[str, *words.one_of(LABELS)]
 Language = Annotated[str, *words.matching(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", "be a language code such as en or hi")]
-Words = Annotated[str, *words.matching(r"(?s).*\S.*", "hold at least one word")]
+Words = Annotated[str, *words.matching(r"[\s\S]*\S[\s\S]*", "hold at least one word")]
 Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"format": "uri", "pattern": "^https?://"})]
 Sha256 = Annotated[str, *words.matching(r"[0-9a-f]{64}", "be 64 hexadecimal digits, lower case")]
 Variable = Annotated[

@@ -1,0 +1,163 @@
+"""The documents that are made from the code: settings reference, JSON Schema, OpenAPI.
+
+`scripts/docs.py` writes them; `scripts/docs.py --check` writes nothing and shows what would change (exit status 1).
+A further document is one line of DOCUMENTS.
+"""
+
+import difflib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pointsman import settings
+from pointsman.settings_file import ENV_PREFIX
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("server", settings.ServerSettings),
+    ("fleet", settings.FleetSettings),
+    ("retry", settings.RetrySettings),
+    ("routing", settings.RoutingSettings),
+    ("routing.rules[]", settings.RuleSettings),
+    ("routing.rules[].set", settings.RuleSet),
+    ("routing.weights.*", settings.StrategyWeights),
+    ("log", settings.LogSettings),
+)
+BACKENDS: tuple[type[BaseModel], ...] = (
+    settings.LlamaCppModel,
+    settings.SttModel,
+    settings.TtsModel,
+    settings.OcrModel,
+    settings.OpenAiModel,
+)
+HEADER = f"""# Configuration reference
+
+One YAML file holds all settings; `pointsman serve --config FILE` reads it, `pointsman check FILE` validates it and
+names every problem with its line. Without a file the embedded default, [`pointsman.yaml`](../pointsman.yaml), is used.
+
+- Unknown keys are refused. A key left out keeps its default; a key with nothing after it is a mistake.
+- Only `true` and `false` are booleans; text that looks like a number needs quotes.
+- `{ENV_PREFIX}SECTION__KEY=value` overrides a plain value, as in `{ENV_PREFIX}SERVER__PORT=9000`. An empty variable
+  counts as unset.
+- Editors complete and check the file with [`pointsman.schema.json`](pointsman.schema.json): put
+  `# yaml-language-server: $schema=…/docs/pointsman.schema.json` on its first line.
+
+This page is made by `make docs` from the descriptions in `src/pointsman/settings.py`.
+"""
+
+
+class Reference:
+    """Markdown tables of the settings tree."""
+
+    def __init__(self) -> None:
+        self.schema = settings.schema()
+
+    def __str__(self) -> str:
+        return "\n".join((HEADER, *self.sections(), *self.models())) + "\n"
+
+    def sections(self) -> Iterator[str]:
+        tops = [name for name in settings.Settings.model_fields if name not in {name for name, _ in SECTIONS}]
+        yield "## Top level\n"
+        yield self.table(self.schema["properties"], self.schema.get("required", ()), tops)
+        for name, section in SECTIONS:
+            yield f"\n## `{name}`\n\n{section.__doc__}\n"
+            yield self.of(section, section.model_fields)
+
+    def models(self) -> Iterator[str]:
+        common, managed = settings.ModelBase.model_fields, settings.ManagedBase.model_fields
+        yield "\n## `models[]`\n\nKeys of every model:\n"
+        yield self.of(settings.OpenAiModel, ("id", "backend", *(name for name in common if name != "id")))
+        yield "\nKeys of every model whose process Pointsman runs (all backends but `openai`):\n"
+        yield self.of(settings.OcrModel, (name for name in managed if name not in common))
+        for model in BACKENDS:
+            tag = self.schema["$defs"][model.__name__]["properties"]["backend"]["const"]
+            base = managed if issubclass(model, settings.ManagedBase) else common
+            yield f"\n### `backend: {tag}`\n\n{model.__doc__}\n"
+            yield self.of(model, (name for name in model.model_fields if name not in base and name != "backend"))
+        yield f"\n### Source of weights\n\n{settings.Source.__doc__}\n"
+        yield self.of(settings.Source, settings.Source.model_fields)
+
+    def of(self, section: type[BaseModel], names: Any) -> str:
+        part = self.schema["$defs"][section.__name__]
+        return self.table(part["properties"], part.get("required", ()), names)
+
+    def table(self, properties: Mapping[str, Any], required: Any, names: Any) -> str:
+        rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+        for name in names:
+            field = properties[name]
+            default = "required" if name in required else self.default(field)
+            meaning = "Which engine runs it." if name == "backend" else field["description"]
+            rows.append(f"| `{name}` | {self.kind(field)} | {default} | {meaning} |")
+        return "\n".join(rows)
+
+    def default(self, field: Mapping[str, Any]) -> str:
+        value = field.get("default")
+        return "–" if value in (None, [], {}) or isinstance(value, dict) else f"`{json.dumps(value)}`".replace('"', "")
+
+    def kind(self, field: Mapping[str, Any]) -> str:
+        """A JSON Schema node in a few words."""
+        if "$ref" in field:
+            target = self.schema["$defs"][field["$ref"].rpartition("/")[2]]
+            return self.kind(target) if "enum" in target else "section"
+        if "anyOf" in field:
+            return " or ".join(self.kind(option) for option in field["anyOf"] if option.get("type") != "null")
+        if "enum" in field:
+            return " \\| ".join(f"`{name}`" for name in field["enum"])
+        if "const" in field:
+            mapping = self.schema["properties"]["models"]["items"]["discriminator"]["mapping"]
+            return " \\| ".join(f"`{name}`" for name in mapping)
+        return self.container(field) if field["type"] in {"array", "object"} else self.scalar(field)
+
+    def container(self, field: Mapping[str, Any]) -> str:
+        if field["type"] == "array":
+            return "list of models" if "oneOf" in field["items"] else f"list of {self.kind(field['items'])}"
+        names = field.get("propertyNames", {}).get("enum")
+        value = self.kind(field.get("additionalProperties") or next(iter(field["patternProperties"].values())))
+        return f"mapping of {', '.join(f'`{name}`' for name in names)} to {value}" if names else f"mapping to {value}"
+
+    def scalar(self, field: Mapping[str, Any]) -> str:
+        words = {"integer": "whole number", "number": "number", "boolean": "`true` \\| `false`", "string": "text"}
+        signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+        bounds = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+        return " ".join(("URL" if field.get("format") == "uri" else words[field["type"]], ", ".join(bounds))).strip()
+
+
+def as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+DOCUMENTS: dict[str, Callable[[], str]] = {
+    "configuration.md": lambda: str(Reference()),
+    "pointsman.schema.json": lambda: as_json(settings.schema()),
+}
+
+
+def main(arguments: list[str]) -> int:
+    is_check = arguments == ["--check"]
+    stale = 0
+    for name, make in DOCUMENTS.items():
+        path, text = DOCS / name, make()
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        if old == text:
+            continue
+        stale += 1
+        if is_check:
+            print(
+                *difflib.unified_diff(old.splitlines(), text.splitlines(), f"docs/{name}", "code", lineterm=""),
+                sep="\n",
+            )
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote docs/{name}")
+    if is_check and stale:
+        print("\nThe documents lag behind the code: run `make docs` and commit.")
+    return 1 if is_check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
