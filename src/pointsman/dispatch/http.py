@@ -122,7 +122,7 @@ def _response_class(served: "WeakSet[ResponseHandler]") -> type[aiohttp.ClientRe
             try:
                 await super().start(connection)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if handler in served and not isinstance(error, aiohttp.ServerTimeoutError):
+                if handler in served and not _is_silence_or_answer(error):
                     raise _StaleError(str(error)) from error
                 raise
             if handler is not None:
@@ -130,6 +130,12 @@ def _response_class(served: "WeakSet[ResponseHandler]") -> type[aiohttp.ClientRe
             return self
 
     return Response
+
+
+def _is_silence_or_answer(error: Exception) -> bool:
+    """Not a dead connection: the upstream took the request and was silent, or began to answer."""
+    began = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+    return began or isinstance(error, TimeoutError)
 
 
 class _Exchange:
@@ -308,18 +314,13 @@ def _mapped(error: Exception, url: str, status: int = 0) -> UpstreamError:
 
     1. never connected → unreachable  2. silence → timeout  3. not HTTP → protocol  4. cut off → cut
     """
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = type(error).__name__
+    if not isinstance(error, aiohttp.ServerDisconnectedError):  # its text is a dump of headers
+        said += f": {error}"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
         return UpstreamError(f"{url} cannot be reached ({said}); is it running?", code="upstream_unreachable")
     if isinstance(error, TimeoutError):
         return UpstreamError(f"{url} was silent for too long", code="upstream_timeout", upstream_status=status)
-    if _is_malformed(error):
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         return UpstreamError(f"{url} does not speak HTTP properly ({said})", code="upstream_protocol")
     return UpstreamError(f"{url} closed the connection early ({said})", code="upstream_cut", upstream_status=status)
-
-
-def _is_malformed(error: BaseException) -> bool:
-    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-        return True
-    cause = error.__cause__
-    return isinstance(error, aiohttp.ClientPayloadError) and isinstance(cause, HttpProcessingError)
