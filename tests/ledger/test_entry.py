@@ -370,6 +370,19 @@ def test_overhead_leaves_out_queue_and_upstream() -> None:
     assert outcome.overhead_s < 0.02
 
 
+def test_overhead_leaves_out_the_pause_before_a_retry() -> None:
+    async def use(entry: Entry) -> None:
+        entry.attempted(tried(error="upstream_unreachable"))
+        await asyncio.sleep(0.05)
+        entry.attempted(tried())
+        entry.watch(buffered())
+
+    outcome = outcome_of(use)
+    assert outcome.total_s >= 0.05
+    assert outcome.overhead_s < 0.02
+    assert outcome.upstream_s < 0.02
+
+
 class Fixed:
     """A classifier, a router and a dispatch with one answer."""
 

@@ -87,12 +87,14 @@ class Entry:
     """Satisfies `gateway.Entry`. Times are seconds on the ledger's clock."""
 
     __slots__ = (
+        "_attempted_s",
         "_attempts",
         "_began_s",
         "_clock",
         "_is_written",
         "_ledger",
         "_measured_s",
+        "_paused_s",
         "_plan",
         "_planned_s",
         "_received_unix_s",
@@ -113,7 +115,7 @@ class Entry:
         self._signals: Signals | None = None
         self._plan: Plan | None = None
         self._attempts: list[Attempt] = []
-        self._upstream_s = 0.0
+        self._attempted_s = self._upstream_s = self._paused_s = 0.0
         self._watched_s: float | None = None
         self._reply: Reply | None = None
         self._stream: WatchedEvents | None = None
@@ -143,9 +145,13 @@ class Entry:
         return plan
 
     def attempted(self, attempt: Attempt) -> None:
-        """One attempt that has just ended or just reached its first byte."""
+        """One attempt that has just ended or just reached its first byte. The pause before a retry is no work of ours."""
+        now_s = self._clock.now()
+        if self._attempts:
+            self._paused_s += max(0.0, attempt.started_s - self._attempted_s)
         self._attempts.append(attempt)
-        self._upstream_s += max(0.0, self._clock.now() - attempt.started_s - attempt.wait_s)
+        self._attempted_s = now_s
+        self._upstream_s += max(0.0, now_s - attempt.started_s - attempt.wait_s)
 
     def watch(self, reply: Reply) -> Reply:
         """The reply with its routing metadata; a stream is counted as it is read."""
@@ -213,7 +219,7 @@ class Entry:
             error=ending.code,
             tenant=request.tenant,
             received_unix_s=self._received_unix_s,
-            overhead_s=max(0.0, self._answered_s(now_s) - self._began_s - wait_s - self._upstream_s),
+            overhead_s=max(0.0, self._answered_s(now_s) - self._began_s - wait_s - self._upstream_s - self._paused_s),
             events=stream.events if stream else 0,
             reply_bytes=stream.size_bytes if stream else len(self._reply.body) if self._reply else 0,
         )
