@@ -145,7 +145,7 @@ class Entry:
         return plan
 
     def attempted(self, attempt: Attempt) -> None:
-        """One attempt that has just ended or just reached its first byte. The pause before a retry is no work of ours."""
+        """One attempt that has just ended or reached its first byte. The pause before a retry is no work of ours."""
         now_s = self._clock.now()
         if self._attempts:
             self._paused_s += max(0.0, attempt.started_s - self._attempted_s)
