@@ -4,6 +4,7 @@ Knows: ids, aliases, the names by which OpenAI's clients call its audio models. 
 """
 
 import difflib
+from collections.abc import Mapping
 
 from pointsman.settings import AUTO
 from pointsman.types import Kind, Value
@@ -25,7 +26,7 @@ class Named(Value, frozen=True):
     is_known: bool = True
 
 
-def read_name(name: str, kind: Kind, ids: tuple[str, ...], aliases: dict[str, str]) -> Named:
+def read_name(name: str, kind: Kind, ids: tuple[str, ...], aliases: Mapping[str, str]) -> Named:
     """1 `auto` → all. 2 model id → that one. 3 alias → its model. 4 OpenAI's audio names → all. 5 unknown."""
     if name == AUTO:  # 1
         return Named()
