@@ -1,7 +1,7 @@
 """Server-sent events between upstream and caller: whole events only, and the commit point.
 
 Invariants: nothing is yielded before the first content event has arrived (so that a fallback stays possible); an
-event is never torn; a stream that ends before its terminal event raises UpstreamError
+event is never torn, and its lines end in LF; a stream that ends before its terminal event raises UpstreamError
 `upstream_cut`; nothing follows the terminal event.
 """
 
@@ -52,13 +52,11 @@ async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) 
     """Chunks cut at event boundaries; each holds one event or more. Ends after the terminal event."""
     tail = b""
     async for chunk in chunks:
-        if tail:
-            chunk = tail + chunk  # noqa: PLW2901  # one name, no copy where events arrive whole
-        if chunk.endswith(b"\n\n"):
-            tail = b""
-        else:
-            cut = _last_boundary(chunk)
-            chunk, tail = chunk[:cut], chunk[cut:]  # noqa: PLW2901
+        if tail or b"\r" in chunk:
+            chunk, tail = _unix_lines(tail + chunk)  # noqa: PLW2901  # one name; no copy where events arrive whole
+        if not chunk.endswith(b"\n\n"):
+            cut = chunk.rfind(b"\n\n") + 2 if b"\n\n" in chunk else 0
+            chunk, tail = chunk[:cut], chunk[cut:] + tail  # noqa: PLW2901
             if len(tail) > MAX_EVENT_BYTES:
                 raise UpstreamError(f"`{model_id}` sent an event without end", code="upstream_protocol")
             if not chunk:
@@ -72,17 +70,17 @@ async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) 
     raise UpstreamError(f"`{model_id}` ended its stream before its last event", code="upstream_cut")
 
 
+def _unix_lines(chunk: bytes) -> tuple[bytes, bytes]:
+    """The chunk with lines ended by LF alone, and a last CR held back until its LF may come."""
+    held = b"\r" if chunk.endswith(b"\r") else b""
+    return chunk.removesuffix(held).replace(b"\r\n", b"\n"), held
+
+
 def is_end(chunk: bytes, kind: Kind) -> bool:
     """Whether whole events end the stream: `[DONE]`, or the `….done` event of OpenAI's audio streams."""
-    if chunk.endswith((b"[DONE]\n\n", b"[DONE]\r\n\r\n")):
+    if chunk.endswith(b"[DONE]\n\n"):
         return True
     return kind in AUDIO_KINDS and b'.done"' in chunk
-
-
-def _last_boundary(chunk: bytes) -> int:
-    """Index just past the last event in the chunk; 0 where none ends there."""
-    plain, carriage = chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n")
-    return max(plain + 2 if plain >= 0 else 0, carriage + 4 if carriage >= 0 else 0)
 
 
 async def until_content(events: AsyncIterator[bytes], model_id: str) -> bytes:
