@@ -52,8 +52,8 @@ class Plan(msgspec.Struct, frozen=True):
     warm_s: float
 
 
-FULL = Plan(rounds=5, window_s=0.8, warm_s=0.6)
-QUICK = Plan(rounds=2, window_s=0.35, warm_s=0.3)
+FULL = Plan(rounds=5, window_s=0.6, warm_s=0.4)
+QUICK = Plan(rounds=2, window_s=0.25, warm_s=0.2)
 
 
 class LoadGenerator:
@@ -162,7 +162,7 @@ def measure(stack: ExitStack, arguments: argparse.Namespace, console: Console) -
     upstream_port = start_upstream(stack, folder)
     servers = [start_passthrough(stack, folder, upstream_port)]
     try:
-        servers.append(start_pointsman(stack, folder, upstream_port))
+        servers += [start_pointsman(stack, folder, upstream_port, routing=routing) for routing in (False, True)]
     except NotReadyError as error:
         console.print(f"[yellow]Pointsman is left out:[/] {escape(str(error))}", highlight=False)
     servers += [find_peer(*peer.split("=", 1)) for peer in arguments.peer]

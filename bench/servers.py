@@ -11,13 +11,14 @@ import msgspec
 from bench.processes import Child, NotReadyError, free_port, pid_listening_on
 
 BUFFERED = "mock-n32"
+ROUTING, ROUTING_OFF = "pointsman", "pointsman, routing off"
 SHORT_TOKENS, LONG_TOKENS = 32, 256
 PACES_MS = (0.0, 0.01, 1.0)
 """Between a stream's events: none, so that they arrive together; one turn of the upstream's loop; a real pause."""
 CONFIG = """\
 server: {{ port: {port} }}
-log: {{ requests: {log} }}
 routing:
+  enabled: {routing}
   default_model: {buffered}
   use_cases: {{ general: [{buffered}], code: [{buffered}], reasoning: [{buffered}] }}
 models:
@@ -63,21 +64,24 @@ def start_passthrough(stack: ExitStack, folder: Path, upstream_port: int) -> Ser
     return Server(name="pass-through", port=port, pid=child.pid, ready_s=ready_s)
 
 
-def start_pointsman(stack: ExitStack, folder: Path, upstream_port: int) -> Server:
-    """`pointsman serve` as a user would, with request logging on. Raises NotReadyError."""
+def start_pointsman(stack: ExitStack, folder: Path, upstream_port: int, *, routing: bool) -> Server:
+    """`pointsman serve` as a user would, request log included; without routing it classifies nothing.
+
+    Raises NotReadyError.
+    """
     command = shutil.which("pointsman", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if command is None:
         raise NotReadyError("there is no `pointsman` command in this environment")
+    name = ROUTING if routing else ROUTING_OFF
     port = free_port()
     entry = "  - {{ id: {id}, backend: openai, url: http://127.0.0.1:{port}/v1, slots: 256 }}"
-    models = "\n".join(entry.format(id=name, port=upstream_port) for name in model_names())
-    config = folder / "bench.yaml"
-    config.write_text(CONFIG.format(port=port, log="true", buffered=BUFFERED, models=models))
-    child = stack.enter_context(
-        Child("pointsman", [command, "serve", "--config", str(config)], folder / "pointsman.log")
-    )
+    models = "\n".join(entry.format(id=model, port=upstream_port) for model in model_names())
+    config = folder / f"routing-{routing}.yaml"
+    config.write_text(CONFIG.format(port=port, routing=str(routing).lower(), buffered=BUFFERED, models=models))
+    arguments = [command, "serve", "--config", str(config)]
+    child = stack.enter_context(Child(name, arguments, folder / f"routing-{routing}.log"))
     ready_s = child.wait_until_ready(f"http://127.0.0.1:{port}/ready")
-    return Server(name="pointsman", port=port, pid=child.pid, auto_model="auto", ready_s=ready_s)
+    return Server(name=name, port=port, pid=child.pid, auto_model="auto" if routing else "", ready_s=ready_s)
 
 
 def find_peer(name: str, url: str) -> Server:

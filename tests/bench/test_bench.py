@@ -9,14 +9,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from bench.load import Job
 from bench.overhead import Bench, LoadGenerator, Plan, Scenario, scenarios
 from bench.processes import Child, NotReadyError, cpu_s, free_port, pid_listening_on, rss_bytes, tree
-from bench.report import Measurement, Report, figures_of, show
-from bench.servers import Server, find_peer, start_passthrough, start_upstream
+from bench.report import Measurement, Report, figures_of, misses_of, show
+from bench.servers import (
+    BUFFERED,
+    CONFIG,
+    ROUTING_OFF,
+    Server,
+    find_peer,
+    model_names,
+    start_passthrough,
+    start_upstream,
+)
 from rich.console import Console
+
+from pointsman.settings_file import parse
 
 BURN = "import time\nwhile time.process_time() < 0.4: pass\n"
 PARENT = (
@@ -140,13 +152,23 @@ def test_slopes_medians_and_targets() -> None:
     kept["buffered"] = [window(460.0), window(470.0), window(900.0)]
     kept["stream 0.01 32"] = [window(100.0), window(100.0), window(300.0)]
     kept["stream 0.01 256"] = [window(100.0 + 224 * 4), window(100.0 + 224 * 5), window(300.0 + 224 * 90)]
-    server = Server(name="pointsman", port=1, pid=1, auto_model="auto", ready_s=3.0)
+    server = Server(name=ROUTING_OFF, port=1, pid=1, ready_s=3.0)
     figures = figures_of(server, kept, 130_000_000, 140_000_000, direct_p50_ms=0.25, direct_p99_ms=0.5)
     assert (figures.buffered_us, figures.event_us, figures.joined_event_us) == (470.0, 5.0, 0.0)
     assert (figures.added_p50_ms, figures.added_p99_ms, figures.idle_mb) == (0.75, 1.5, 130.0)
-    report = Report.of([server], {"pointsman": kept}, {"pointsman": 130_000_000}, {"pointsman": 140_000_000}, 0.25, 0.5)
-    assert [miss.split(",")[0] for miss in report.misses] == [
-        "CPU of a buffered request",
-        "memory without engines",
-        "start to ready",
+    memory = {ROUTING_OFF: 130_000_000}
+    report = Report.of([server], {ROUTING_OFF: kept}, memory, memory, direct_p50_ms=0.25, direct_p99_ms=0.5)
+    assert [miss.split(": ")[1] for miss in report.misses] == [
+        "CPU of a buffered request without the classifier, µs",
+        "memory without engines, MB",
+        "start to ready, s",
     ]
+    assert not misses_of(msgspec.structs.replace(figures, name="pass-through"))
+
+
+def test_the_configuration_is_valid() -> None:
+    models = "\n".join(f"  - {{ id: {name}, backend: openai, url: http://127.0.0.1:1/v1 }}" for name in model_names())
+    for routing in ("true", "false"):
+        settings = parse(CONFIG.format(port=1, routing=routing, buffered=BUFFERED, models=models))
+        assert settings.routing.enabled == (routing == "true")
+        assert len(settings.models) == 6
