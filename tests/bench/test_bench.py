@@ -28,7 +28,7 @@ from bench.servers import (
 )
 from rich.console import Console
 
-from pointsman.settings_file import parse
+from pointsman.settings import parse
 
 BURN = "import time\nwhile time.process_time() < 0.4: pass\n"
 PARENT = (
