@@ -1,0 +1,435 @@
+"""What every backend promises, asked of each of them with its real engine.
+
+To put a backend under the contract, add a line to `CASES`.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import uvloop
+from pydantic import TypeAdapter
+
+from pointsman.backends.base import Backend, Toolbox
+from pointsman.backends.registry import build
+from pointsman.clock import SystemClock
+from pointsman.dispatch.http import AiohttpClient
+from pointsman.errors import UpstreamError
+from pointsman.settings import Model
+from pointsman.sources.store import WeightStore
+from pointsman.types import FormPayload, JsonPayload, Kind, Lease, Media, Modality, Request, Running, Value
+
+pytestmark = pytest.mark.real
+
+KEY = "POINTSMAN_CONTRACT_KEY"
+MESSAGES = [{"role": "user", "content": "Count from one to one hundred, in words."}]
+
+
+class Case(Value, frozen=True):
+    """One backend: its settings, a request, a long streamed one where it streams, and how to tell that it answered.
+
+    `slots`: a path at its root that lists slots with `is_processing`, where it has one. `attach`: the URL of this
+    running model is given to a second backend, which is the one under test.
+    """
+
+    name: str
+    model: dict[str, Any]
+    request: Request
+    answered: Callable[[bytes], bool]
+    stream: Request | None = None
+    slots: str = ""
+    attach: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def json_request(kind: Kind, stream: bool = False, **members: object) -> Request:
+    raw = tuple((name, msgspec.json.encode(value)) for name, value in members.items())
+    if stream:
+        raw += (("stream", b"true"),)
+    return Request(id="c", kind=kind, model="any", payload=JsonPayload(members=raw), stream=stream)
+
+
+def form_request(kind: Kind, data: bytes, mime: str, **fields: str) -> Request:
+    media = Media(kind=Modality.AUDIO, mime=mime, size_bytes=len(data), filename="a.wav", data=data)
+    return Request(
+        id="c", kind=kind, model="any", payload=FormPayload(fields=tuple(fields.items())), media=(media,)
+    )  # fmt: skip
+
+
+def has_content(body: bytes) -> bool:
+    message = msgspec.json.decode(body)["choices"][0]["message"]
+    return bool(message["content"])
+
+
+SMOLLM2 = {
+    "id": "smol",
+    "backend": "llama_cpp",
+    "source": {"packaged": "smollm2-135m-instruct-q4_1"},
+    "n_ctx": 512,
+    "slots": 2,
+    "threads": 1,
+}
+LLAMA_CPP = Case(
+    name="llama_cpp",
+    model=SMOLLM2,
+    request=json_request(Kind.CHAT, messages=MESSAGES, max_tokens=4),
+    answered=has_content,
+    stream=json_request(Kind.CHAT, stream=True, messages=MESSAGES, max_tokens=150, ignore_eos=True),
+    slots="/slots",
+)
+OPENAI = msgspec.structs.replace(LLAMA_CPP, name="openai", attach=True)
+CASES = [LLAMA_CPP, OPENAI]
+MANAGED = [case for case in CASES if not case.attach]
+STREAMING = [case for case in CASES if case.stream]
+
+each = pytest.mark.parametrize("case", CASES, ids=repr)
+each_managed = pytest.mark.parametrize("case", MANAGED, ids=repr)
+each_streaming = pytest.mark.parametrize("case", STREAMING, ids=repr)
+
+
+class Scene(Value, frozen=True):
+    """A started backend and what is needed to call it. `process` runs the engine, whoever's child it is."""
+
+    backend: Backend
+    running: Running
+    lease: Lease
+    process: int
+    http: AiohttpClient
+
+
+@asynccontextmanager
+async def toolbox(folder: Path, weights: WeightStore) -> AsyncIterator[Toolbox]:
+    async with AiohttpClient() as http:
+        yield Toolbox(http=http, weights=weights, clock=SystemClock(), log_dir=folder / "logs")
+
+
+def built(model: dict[str, Any], tools: Toolbox) -> Backend:
+    validated: Model = TypeAdapter[Model](Model).validate_python(model)
+    ((_, backend),) = build(validated, tools)
+    return backend
+
+
+def lease_of(running: Running) -> Lease:
+    return Lease(id=1, deployment_id="d", model_id="m", endpoint=running.endpoint)
+
+
+@asynccontextmanager
+async def started(case: Case, folder: Path, weights: WeightStore) -> AsyncIterator[Scene]:
+    async with toolbox(folder, weights) as tools:
+        engine = backend = built(case.model, tools)
+        ran = running = await engine.start()
+        try:
+            if case.attach:
+                os.environ[KEY] = ran.endpoint.api_key
+                backend = built(
+                    {
+                        "id": "far",
+                        "backend": "openai",
+                        "url": ran.endpoint.base_url,
+                        "model": ran.endpoint.upstream_model,
+                        "api_key_env": KEY,
+                    },
+                    tools,
+                )
+                running = await backend.start()
+            assert ran.pid is not None
+            assert isinstance(tools.http, AiohttpClient)
+            yield Scene(backend=backend, running=running, lease=lease_of(running), process=ran.pid, http=tools.http)
+        finally:
+            await engine.stop()
+            os.environ.pop(KEY, None)
+        assert engine_processes() == []
+
+
+def engine_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+async def ask(scene: Scene, request: Request) -> tuple[int, bytes]:
+    async with scene.backend.call(scene.lease, request) as reply:
+        return reply.status, await reply.read()
+
+
+async def busy_slots(scene: Scene, path: str) -> int:
+    endpoint = scene.lease.endpoint
+    status, body = await scene.http.get(
+        endpoint.base_url.removesuffix("/v1") + path,
+        headers=(("Authorization", f"Bearer {endpoint.api_key}"),),
+        timeout_s=5,
+    )
+    assert status == 200
+    return sum(slot["is_processing"] for slot in msgspec.json.decode(body))
+
+
+# ---------------------------------------------------------------- a life
+
+
+@each
+def test_it_answers_probes_and_calls(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            assert scene.backend.is_managed is not case.attach
+            assert (scene.running.pid is None) is case.attach
+            await scene.backend.probe()
+            for _ in range(2):
+                status, body = await ask(scene, case.request)
+                assert status == 200, body
+                assert case.answered(body), body
+
+    uvloop.run(run())
+
+
+@each
+def test_the_key_is_kept_secret_and_enforced(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            key = scene.lease.endpoint.api_key
+            process = psutil.Process(scene.process)
+            assert len(key) >= 24
+            assert key not in repr(scene.running)
+            assert key not in " ".join(process.cmdline())
+            assert key not in "".join(process.environ().values())
+            stranger = msgspec.structs.replace(scene.lease.endpoint, api_key="wrong")
+            lease = msgspec.structs.replace(scene.lease, endpoint=stranger)
+            async with scene.backend.call(lease, case.request) as reply:
+                assert reply.status == 401
+
+    uvloop.run(run())
+
+
+@each_streaming
+def test_it_streams(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    assert case.stream is not None
+    stream = case.stream
+
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            arrived_s, said = [], b""
+            async with scene.backend.call(scene.lease, stream) as reply:
+                assert reply.status == 200
+                async for chunk in reply.chunks():
+                    arrived_s.append(time.monotonic())
+                    said += chunk
+            assert len(arrived_s) > 3
+            assert arrived_s[-1] - arrived_s[0] > 0.05
+            if b"data:" in said:
+                assert said.endswith(b"[DONE]\n\n")
+                assert b'"completion_tokens"' in said
+
+    uvloop.run(run())
+
+
+@each_streaming
+def test_who_leaves_mid_stream_frees_the_slot(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    assert case.stream is not None
+    stream = case.stream
+
+    async def run() -> float:
+        async with started(case, tmp_path, weights) as scene:
+            async with scene.backend.call(scene.lease, stream) as reply:
+                async for _ in reply.chunks():
+                    break
+                if case.slots:
+                    assert await busy_slots(scene, case.slots) == 1
+            left_s = time.monotonic()
+            while case.slots and await busy_slots(scene, case.slots):
+                await asyncio.sleep(0.005)
+            took_s = time.monotonic() - left_s
+            status, _ = await ask(scene, case.request)
+            assert status == 200
+            return took_s
+
+    assert uvloop.run(run()) < 0.2
+
+
+@each
+def test_a_killed_engine(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    """It is noticed, what calls it says so, and it starts again."""
+
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            os.kill(scene.process, signal.SIGKILL)
+            if scene.running.exited is not None:
+                ended = await asyncio.wait_for(scene.running.exited(), 1)
+                assert ended.code == -signal.SIGKILL
+            for attempt in (ask(scene, case.request), scene.backend.probe()):
+                with pytest.raises(UpstreamError) as caught:
+                    await attempt
+                assert caught.value.code in {"upstream_unreachable", "upstream_cut"}
+                assert caught.value.retryable
+            if not case.attach:
+                again = await scene.backend.start()
+                assert again.pid != scene.process
+                async with scene.backend.call(lease_of(again), case.request) as reply:
+                    assert reply.status == 200
+
+    uvloop.run(run())
+
+
+@each_streaming
+def test_an_engine_killed_mid_stream(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    assert case.stream is not None
+    stream = case.stream
+
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            with pytest.raises(UpstreamError) as caught:
+                async with scene.backend.call(scene.lease, stream) as reply:
+                    async for _ in reply.chunks():
+                        os.kill(scene.process, signal.SIGKILL)
+            assert caught.value.code == "upstream_cut"
+
+    uvloop.run(run())
+
+
+# ---------------------------------------------------------------- an end
+
+
+@each_managed
+def test_stop_is_quick_final_and_idempotent(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            began_s = time.monotonic()
+            await scene.backend.stop()
+            assert time.monotonic() - began_s < 1
+            assert engine_processes() == []
+            await scene.backend.stop()
+            with pytest.raises(UpstreamError) as caught:
+                await scene.backend.probe()
+            assert caught.value.code == "upstream_unreachable"
+
+    uvloop.run(run())
+
+
+@each_managed
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.95])
+def test_a_cancelled_start_leaves_no_process(case: Case, share: float, tmp_path: Path, weights: WeightStore) -> None:
+    """At any point between the spawn and the warm-up answer, in shares of the time that a start takes."""
+
+    async def run() -> None:
+        async with toolbox(tmp_path, weights) as tools:
+            backend = built(case.model, tools)
+            took_s = await start_time_s(backend) if share else 0
+            task = asyncio.create_task(backend.start())
+            while not engine_processes():
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(took_s * share)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                await backend.stop()
+            assert engine_processes() == []
+            assert "stopped" in repr(backend)
+
+    uvloop.run(run())
+
+
+async def start_time_s(backend: Backend) -> float:
+    began_s = time.monotonic()
+    await backend.start()
+    took_s = time.monotonic() - began_s
+    await backend.stop()
+    return took_s
+
+
+PARENT = """
+    import asyncio, sys
+    from pathlib import Path
+    import msgspec, uvloop
+    from pydantic import TypeAdapter
+    from pointsman.backends.base import Toolbox
+    from pointsman.backends.registry import build
+    from pointsman.clock import SystemClock
+    from pointsman.dispatch.http import AiohttpClient
+    from pointsman.settings import Model
+    from pointsman.sources.store import WeightStore
+
+    async def main():
+        clock = SystemClock()
+        async with AiohttpClient() as http:
+            tools = Toolbox(http=http, weights=WeightStore(Path(sys.argv[2]), clock), clock=clock,
+                            log_dir=Path(sys.argv[3]))
+            ((_, backend),) = build(TypeAdapter(Model).validate_json(sys.argv[1]), tools)
+            await backend.start()
+            print("ready", flush=True)
+            await asyncio.sleep(60)
+
+    uvloop.run(main())
+"""
+
+
+@each_managed
+@pytest.mark.parametrize("moment", ["loading", "ready"])
+def test_a_killed_gateway_leaves_no_process(case: Case, moment: str, tmp_path: Path, weights: WeightStore) -> None:
+    model = msgspec.json.encode(case.model).decode()
+    arguments = (sys.executable, "-c", textwrap.dedent(PARENT), model, str(weights.cache_dir), str(tmp_path))
+    gateway = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    assert gateway.stdout is not None
+    try:
+        child = the_child_of(gateway.pid)
+        if moment == "ready":
+            assert gateway.stdout.readline() == b"ready\n"
+        else:
+            wait_until_it_loads(child.pid, str(weights.cache_dir))
+    finally:
+        gateway.kill()
+        gateway.communicate()
+    killed_s = time.monotonic()
+    while is_alive(child):
+        assert time.monotonic() - killed_s < 0.5
+        time.sleep(0.002)
+
+
+def the_child_of(pid: int) -> psutil.Process:
+    for _ in range(10_000):
+        for child in psutil.Process(pid).children():
+            return child
+        time.sleep(0.001)
+    raise AssertionError("no child")
+
+
+def wait_until_it_loads(pid: int, cache_dir: str) -> None:
+    """Until a file of weights is open or mapped: an engine's constructor is at work."""
+    for _ in range(20_000):
+        maps = Path(f"/proc/{pid}/maps").read_text()
+        opened = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+        if cache_dir in maps or any(cache_dir in name for name in opened):
+            return
+        time.sleep(0.0005)
+    raise AssertionError("it never opened its weights")
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+# ---------------------------------------------------------------- memory
+
+
+@each_managed
+def test_the_footprint_is_near_the_truth(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    """The estimate before the start against what the process holds after an answer: between 0.7 and 1.6 times."""
+
+    async def run() -> tuple[int, int]:
+        async with started(case, tmp_path, weights) as scene:
+            await ask(scene, case.request)
+            return scene.backend.footprint().total_bytes, psutil.Process(scene.process).memory_info().rss
+
+    estimated, held = uvloop.run(run())
+    assert 0.7 < estimated / held < 1.6, f"estimated {estimated / 1e6:.0f} MB, holds {held / 1e6:.0f} MB"
