@@ -155,7 +155,7 @@ class RuleSettings(Section):
 
 
 class StrategyWeights(Section):
-    """Weights of the score terms, each in [0, 1]. The defaults are those of `balanced`; other strategies have theirs."""
+    """Weights of the score terms, each in [0, 1]. Defaults are those of `balanced`; other strategies have theirs."""
 
     quality: float = Field(1.0, ge=0, description="How good the model is known to be at this kind of request.")
     preference: float = Field(1.0, ge=0, description="Its place in the use-case matrix.")
