@@ -34,7 +34,7 @@ _REMEDIES = (
     ("'\\t'", "indent with spaces, not tabs"),
     ("mapping values are not allowed", "quote a value that contains `: `, or correct the indentation"),
     ("<block end>", "align this line with its neighbours"),
-    ("single document", "keep one document and remove the second `---`"),
+    ("another document", "keep one document and remove the second `---`"),
     ("alias", "define the anchor `&name` before `*name`"),
     ("special characters", "remove the control character"),
 )
