@@ -59,6 +59,17 @@ def test_what_the_settings_say_wins() -> None:
     assert (remote.context_tokens, remote.cost_per_mtok, remote.tokens_per_s) == (99, 2, 7)
 
 
+def test_a_remote_ear_hears_and_a_remote_voice_speaks() -> None:
+    ear, voice = cards_of(
+        settings(
+            "models: [{id: e, backend: openai, url: 'http://h', kinds: [transcription]},"
+            " {id: v, backend: openai, url: 'http://h', kinds: [speech]}]"
+        )
+    )
+    assert (ear.inputs, ear.outputs) == ((TEXT, AUDIO), (TEXT,))
+    assert (voice.inputs, voice.outputs) == ((TEXT,), (TEXT, AUDIO))
+
+
 def test_a_stated_context_outweighs_the_engine_s() -> None:
     (card,) = cards_of(
         settings("models: [{id: a, backend: llama_cpp, source: {file: a}, n_ctx: 4096, context_tokens: 1000}]")

@@ -34,6 +34,8 @@ REJECTED: list[tuple[Gate, str, Ask, ModelCard, DeploymentView]] = [
     (Gate.TOOLS, "cannot call tools", needs(signals=measured(needs_tools=True)), CARD, HOT),
     (Gate.TOOLS, "cannot call tools", needs(ask(limits=Limits(needs_tools=True))), CARD, HOT),
     (Gate.LANGUAGE, "is for en, not hi", needs(TRANSCRIBE, heard("hi", 0.95)), EAR, HOT),
+    (Gate.LANGUAGE, "is for en, not hi", needs(signals=measured("stt", inputs=(TEXT, AUDIO), language="hi")),
+     replace(EAR, kinds=(Kind.CHAT,), inputs=(TEXT, AUDIO)), HOT),
     (Gate.CONTEXT, "1,064 tokens (1,000 prompt", needs(signals=measured(prompt_tokens=1000)), CARD, HOT),
     (Gate.CONTEXT, "max_tokens by 20", needs(ask(limits=Limits(max_output_tokens=1000))), CARD, HOT),
     (Gate.COST, "above the limit of 0.5", needs(ask(limits=Limits(max_cost_per_mtok=0.5))), CARD, HOT),
@@ -66,6 +68,7 @@ def test_every_gate_of_the_table_has_a_case_and_every_code_a_remedy() -> None:
 PASSED: list[tuple[str, Ask, ModelCard, DeploymentView]] = [
     ("an ordinary chat", needs(), CARD, HOT),
     ("a reader with something to read", needs(signals=measured(inputs=(TEXT, IMAGE))), READER, HOT),
+    ("a prompt beside a recording", needs(TRANSCRIBE, measured("stt", inputs=(TEXT, AUDIO))), EAR, HOT),
     ("a language that is not sure", needs(TRANSCRIBE, heard("hi", 0.6)), EAR, HOT),
     ("a language that nobody knows", needs(TRANSCRIBE, heard("und", 0.9)), EAR, HOT),
     ("a regional language", needs(TRANSCRIBE, heard("en-GB", 0.9)), EAR, HOT),
@@ -101,3 +104,6 @@ def test_a_guessed_answer_reserves_little_a_stated_one_all() -> None:
     stated = needs(ask(limits=Limits(max_output_tokens=300)), measured(output_tokens=5000))
     assert (guessed.room_tokens, guessed.answer_tokens) == (64, 5000)
     assert (stated.room_tokens, stated.answer_tokens) == (300, 300)
+    generous = needs(ask(limits=Limits(max_output_tokens=900)), measured(output_tokens=100))
+    assert (generous.room_tokens, generous.answer_tokens) == (900, 100)
+    assert needs(ask(limits=Limits(max_output_tokens=900)), measured(output_tokens=0)).answer_tokens == 900

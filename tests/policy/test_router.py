@@ -307,6 +307,26 @@ def test_reasons(seen: World, said: str) -> None:
     assert said in decided(seen).reason
 
 
+def test_a_reason_says_whether_its_term_alone_decided() -> None:
+    late = replace(cold("b", ready_in_s=20), restarts=1)
+    busy_a = replace(hot("a"), in_flight=1)
+    assert "even equal in that, b would follow" in decided(world(hot("a"), late)).reason
+    assert "equal in that, b would lead" in decided(world(busy_a, cold("b", ready_in_s=20))).reason
+
+
+def test_an_audio_endpoint_is_sure_of_its_use_case_whatever_the_labels() -> None:
+    rows = """
+models:
+  - {id: a, backend: openai, url: "http://h/1", kinds: [transcription]}
+  - {id: b, backend: openai, url: "http://h/2", kinds: [transcription]}
+routing: {default_model: a, use_cases: {general: [a, b], stt: [b, a]}}
+"""
+    seen = world(hot("a"), hot("b"))
+    plan = decided(seen, rows, TRANSCRIBE, measured("general", p=0.0, inputs=(TEXT, AUDIO)))
+    assert order(plan) == ["b", "a"]
+    assert "default model" not in plan.candidates[1].terms[1].why
+
+
 def test_the_label_of_the_matrix_row_is_the_intent_then_the_use_case() -> None:
     rows = PAIR + "routing: {use_cases: {agent: [b, a], code: [a, b]}}\n"
     seen = world(hot("a"), hot("b"))

@@ -89,6 +89,11 @@ def test_readiness(better: DeploymentView, worse: DeploymentView) -> None:
     assert 1 >= scores.readiness(need, CARD, better)[0] > scores.readiness(need, CARD, worse)[0] > 0
 
 
+def test_a_start_under_way_has_its_memory_already() -> None:
+    starting = replace(cold("m"), memory_bytes=50, state="starting")
+    assert scores.readiness(needs(budget=10), CARD, starting)[0] == scores.readiness(needs(), CARD, starting)[0]
+
+
 def test_readiness_says_that_another_must_leave() -> None:
     assert (
         "another model must leave" in scores.readiness(needs(budget=10), CARD, replace(cold("m"), memory_bytes=50))[1]

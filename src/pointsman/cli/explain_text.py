@@ -15,7 +15,7 @@ from pointsman.types import Candidate, Plan, Rejected, Scored, Signals, Term
 IN_FULL = 3
 
 
-def explanation(signals: Signals, plan: Plan) -> Group:
+def render(signals: Signals, plan: Plan) -> Group:
     """The decision for a rich console: verdict, signals, candidates, rejections."""
     parts: list[RenderableType] = [_verdict(plan), Text(), _signals(signals), _facts(signals)]
     if plan.candidates:
@@ -32,7 +32,7 @@ def explain_text(signals: Signals, plan: Plan, width: int = 120) -> str:
     """The same as plain text, `width` characters wide."""
     console = Console(file=StringIO(), width=width, color_system=None, legacy_windows=False)
     with console.capture() as captured:
-        console.print(explanation(signals, plan))
+        console.print(render(signals, plan))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 

@@ -22,6 +22,9 @@ from pointsman.types import (
 UNKNOWN_LANGUAGES = frozenset({"", "und", "unknown", "zxx"})
 GUESSED_ROOM_TOKENS = 64
 _CERTAIN_USE_CASE = {Kind.TRANSCRIPTION: UseCase.STT, Kind.SPEECH: UseCase.TTS}
+# An audio endpoint settles both by itself; the text beside a recording is a hint that a model may ignore.
+_CERTAIN_INPUTS = {Kind.TRANSCRIPTION: (Modality.AUDIO,), Kind.SPEECH: (Modality.TEXT,)}
+_CERTAIN_OUTPUTS = {Kind.TRANSCRIPTION: (Modality.TEXT,), Kind.SPEECH: (Modality.AUDIO,)}
 
 
 class Ask(Value, frozen=True):
@@ -64,8 +67,8 @@ def needs_of(request: Request, signals: Signals, world: World, order: tuple[str,
     language = primary_language(signals.language.label)
     return Ask(
         kind=request.kind,
-        inputs=signals.inputs,
-        outputs=(Modality.AUDIO,) if request.kind is Kind.SPEECH else request.outputs,
+        inputs=_CERTAIN_INPUTS.get(request.kind, signals.inputs),
+        outputs=_CERTAIN_OUTPUTS.get(request.kind, request.outputs),
         use_case=use_case,
         label=label,
         complexity=_complexity(signals.complexity),

@@ -45,13 +45,14 @@ def default_model_of(settings: Settings) -> str:
 
 def _card(model: Model) -> ModelCard:
     defaults = DEFAULTS[model.backend]
-    inputs = defaults.inputs if model.inputs is None else model.inputs
+    kinds = defaults.kinds if model.kinds is None else model.kinds
+    inputs = _with(defaults.inputs, AUDIO, Kind.TRANSCRIPTION in kinds) if model.inputs is None else model.inputs
     return ModelCard(
         id=model.id,
         name=model.name or model.id,
-        kinds=defaults.kinds if model.kinds is None else model.kinds,
+        kinds=kinds,
         inputs=inputs,
-        outputs=defaults.outputs if model.outputs is None else model.outputs,
+        outputs=_with(defaults.outputs, AUDIO, Kind.SPEECH in kinds) if model.outputs is None else model.outputs,
         requires=tuple(modality for modality in inputs if modality != TEXT) if defaults.is_reader else (),
         languages=tuple(primary_language(language) for language in model.languages),
         context_tokens=model.context_tokens or (model.n_ctx if isinstance(model, LlamaCppModel) else 0),
@@ -60,6 +61,11 @@ def _card(model: Model) -> ModelCard:
         cost_per_mtok=model.cost_per_mtok,
         tokens_per_s=model.tokens_per_s,
     )
+
+
+def _with(modalities: tuple[Modality, ...], more: Modality, is_needed: bool) -> tuple[Modality, ...]:
+    """What transcribes hears, what speaks gives sound, whatever else the backend's models do."""
+    return (*modalities, more) if is_needed and more not in modalities else modalities
 
 
 def primary_language(tag: str) -> str:

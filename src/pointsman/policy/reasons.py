@@ -104,11 +104,12 @@ def _lead(first: Candidate, second: Candidate, ranked: tuple[Candidate, ...]) ->
 def _if_ready(ranked: tuple[Candidate, ...], row: int) -> str:
     """The best of those further down that would have overtaken the second, had it been as ready as the first."""
     first, second = ranked[0], ranked[1]
-    ready, weights = first.terms[row], sum(term.weight for term in first.terms)
-    for one in ranked[2:]:
-        lost = ready.value - one.terms[row].value
-        if_ready = round(one.score + lost * ready.weight / weights, 6) if weights else 0.0
-        if lost > 0 and if_ready > second.score:
+    ready = first.terms[row]
+    late = [one for one in ranked[2:] if one.terms[row].value < ready.value]
+    share = ready.weight / (sum(term.weight for term in first.terms) or 1.0) if late else 0.0
+    for one in late:
+        if_ready = round(one.score + (ready.value - one.terms[row].value) * share, 6)
+        if if_ready > second.score:
             place = "first" if if_ready > first.score else "second"
             return f" {_name(one, ranked)} would have come {place}, but is {one.terms[row].why}."
     return ""

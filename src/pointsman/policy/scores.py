@@ -17,6 +17,8 @@ NEUTRAL = 0.5
 
 BALANCED, ROUND_ROBIN, FIXED, LAST_RESORT = "balanced", "round_robin", "fixed", "last_resort"
 
+STATE_COLD = "cold"  # and not yet starting: a start that is under way has its memory already
+
 Weights = tuple[float, ...]
 Measure = Callable[[Ask, ModelCard, DeploymentView], tuple[float, str]]
 
@@ -77,7 +79,7 @@ def readiness(ask: Ask, _: ModelCard, view: DeploymentView) -> tuple[float, str]
         return 1.0, "hot"
     value = _CEILING[view.tier] / (1 + view.ready_in_s / READY_HALF_S)
     why = f"{view.tier}, about {view.ready_in_s:.3g} s until ready"
-    if view.tier is Tier.COLD and view.is_managed and ask.budget_bytes > 0 and view.memory_bytes > ask.free_bytes:
+    if view.state == STATE_COLD and view.is_managed and ask.budget_bytes > 0 and view.memory_bytes > ask.free_bytes:
         return 0.8 * value, f"{why}, and another model must leave memory for it"
     return value, why
 
@@ -149,8 +151,10 @@ def weights_by_strategy(routing: RoutingSettings) -> dict[tuple[str, Complexity]
 def score(ask: Ask, card: ModelCard, view: DeploymentView, weights: Weights, *extra: Term) -> Candidate:
     """One deployment with its terms and their weighted mean, rounded: equal means tie, whatever the summing did."""
     terms = []
-    total = sum(term.value * term.weight for term in extra) if extra else 0.0
-    weight_sum = sum(weights, sum(term.weight for term in extra) if extra else 0.0)
+    total, weight_sum = 0.0, sum(weights)
+    for term in extra:
+        total += term.value * term.weight
+        weight_sum += term.weight
     for (name, measure), weight in zip(TERMS, weights, strict=True):
         value, why = measure(ask, card, view)
         total += value * weight
