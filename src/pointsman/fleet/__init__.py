@@ -1,0 +1,1 @@
+"""Which models live where: the only long-lived mutable state machine of the product."""

@@ -1,0 +1,62 @@
+"""Performs what the machine decided: starts, stops, the timer, the news.
+
+Knows: the loader, one timer, who subscribed. Does not know: why anything is done.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from pointsman.clock import Clock
+from pointsman.fleet.loader import Loader
+from pointsman.fleet.values import Event, Loaded, News, Tick, Unloading, Why
+
+Subscriber = Callable[[News], None]
+
+
+class Hands:
+    """`tell` takes the ticks. Before `open` and after `close` no time passes."""
+
+    def __init__(self, loader: Loader, clock: Clock, tell: Callable[[Event], None]) -> None:
+        self.start = loader.start
+        self.stop = loader.stop
+        self.evictions = 0
+        self.loaded: dict[str, Loaded] = {}
+        self.subscribers: list[Subscriber] = []
+        self._clock = clock
+        self._tell = tell
+        self._group: asyncio.TaskGroup | None = None
+        self._timer: asyncio.Task[None] | None = None
+
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """The timer is a task of `group`."""
+        self._group = group
+
+    def close(self) -> None:
+        """No more ticks."""
+        self._group = None
+        self._cancel_timer()
+
+    def wake_at(self, at_s: float) -> None:
+        """Tick then, instead of at the moment asked for before."""
+        self._cancel_timer()
+        if self._group is not None:
+            self._timer = self._group.create_task(self._tick(at_s), name="tick")
+
+    def publish(self, news: News) -> None:
+        """Remember, and tell the subscribers: later, so that a bug of theirs cannot stop the writer half way."""
+        if isinstance(news, Unloading) and news.why is Why.EVICTED:
+            self.evictions += 1
+        if isinstance(news, Loaded):
+            self.loaded[news.deployment_id] = news
+        for callback in self.subscribers:
+            asyncio.get_running_loop().call_soon(callback, news)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _tick(self, at_s: float) -> None:
+        await self._clock.sleep(max(0.0, at_s - self._clock.now()))
+        self._timer = None
+        self._tell(Tick(at_s=max(at_s, self._clock.now())))  # a sleep may end a hair early

@@ -1,0 +1,301 @@
+"""The fleet's door, and its life: what dispatch, the router and operators see.
+
+Knows: how its parts are wired and in which order they begin and end. Does not know: any rule (`machine`), how a ticket
+is answered (`writer`), how a child is started (`loader`).
+
+Invariants: a lease is released by leaving its context, whatever happened inside; after the fleet is left, no child and
+no task of it is alive.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from pointsman.clock import Clock
+from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
+from pointsman.fleet.hands import Hands
+from pointsman.fleet.hardware import Hardware
+from pointsman.fleet.health import Prober
+from pointsman.fleet.loader import Backend, Loader
+from pointsman.fleet.machine import initial
+from pointsman.fleet.timing import within
+from pointsman.fleet.values import (
+    GB,
+    INFINITY,
+    DeploymentSpec,
+    Drain,
+    Estimated,
+    FleetStatistics,
+    LoadReport,
+    News,
+    Phase,
+    PreloadReport,
+    Refuse,
+    Release,
+    Report,
+    Rules,
+    State,
+    Taken,
+    Tick,
+    Unload,
+)
+from pointsman.fleet.views import WorldView, view_of
+from pointsman.fleet.writer import Answer, Writer
+from pointsman.settings import FleetSettings
+from pointsman.types import DeploymentView, Lease, Running, World
+
+__all__ = ["DeploymentSpec", "Fleet"]
+
+
+class Fleet:
+    """All deployments. `async with fleet:` runs it; leaving drains it and stops every child.
+
+    `missing_bytes(deployment_id)`: how much would have to be fetched before a load; cheap.
+    """
+
+    def __init__(
+        self,
+        deployments: tuple[DeploymentSpec, ...],
+        backends: Mapping[str, Backend],
+        settings: FleetSettings,
+        clock: Clock,
+        hardware: Hardware,
+        *,
+        missing_bytes: Callable[[str], int] = lambda _: 0,
+        drain_timeout_s: float = 30.0,
+    ) -> None:
+        self._specs = {spec.id: spec for spec in deployments}
+        self._backends = backends
+        self._clock = clock
+        self._missing_bytes = missing_bytes
+        self._drain_timeout_s = drain_timeout_s
+        budget_bytes = _budget_bytes(settings, hardware)
+        self._writer = Writer(initial(deployments, Rules.of(settings), budget_bytes), clock)
+        self._loader = Loader(backends, clock, hardware, self._writer.apply)
+        self._hands = Hands(self._loader, clock, self._writer.apply)
+        self._prober = Prober(
+            backends,
+            clock,
+            hardware,
+            settings.probe_interval_s,
+            look=self._writer.known,
+            tell=self._writer.apply,
+            survey=self._survey,
+        )
+        self._group = asyncio.TaskGroup()
+        self._watches: list[asyncio.Task[None]] = []
+        self._preloads: dict[str, asyncio.Future[Answer]] = {}
+        self._entered_s = 0.0
+        self._view = WorldView()
+
+    # ------------------------------------------------------------ for dispatch and the router
+
+    def lease(self, deployment_id: str, deadline_s: float) -> AbstractAsyncContextManager[Lease]:
+        """A slot of a ready deployment while the context is open. `deadline_s` is a moment on the clock.
+
+        Entering raises Refused (`queue_full`, `loading_failed`, `fetch_failed`, `out_of_memory_budget`, `draining`),
+        DeadlineExceeded, or RequestError `model_not_found` for a deployment that is not configured.
+        """
+        return _Leasing(self._writer, self._clock, self._loader.running, deployment_id, deadline_s)
+
+    def report(self, deployment_id: str, ok: bool) -> None:
+        """How a call went, for the breaker: `ok` is False where the deployment was at fault."""
+        self._writer.apply(Report(at_s=self._clock.now(), deployment_id=deployment_id, ok=ok))
+
+    def world(self) -> World:
+        """The fleet as of now, advisory. Each call has the next `ticket`."""
+        return self._view.at(self._writer.state, self._clock.now(), self._loader.pids)
+
+    # ------------------------------------------------------------ for operators and the ledger
+
+    async def load(self, deployment_id: str, deadline_s: float = INFINITY) -> DeploymentView:
+        """Return once it is ready; idle ones may have to leave for it. Raises like `lease`."""
+        ticket, answer = self._writer.ask(deployment_id, deadline_s, for_load=True)
+        answer = answer or await self._writer.answer(ticket, deployment_id)
+        if isinstance(answer, Refuse):
+            raise _error(answer)
+        return self._view_of(deployment_id)
+
+    async def unload(self, deployment_id: str) -> DeploymentView:
+        """Take no new wants, stop when idle, return then; whoever waits for it keeps it. Raises RequestError.
+
+        Attached deployments are not ours to unload and stay as they are.
+        """
+        life = self._writer.known(deployment_id).life
+        self._writer.apply(Unload(at_s=self._clock.now(), deployment_id=deployment_id))
+
+        def is_over(state: State) -> bool:
+            d = state.deployments[deployment_id]
+            return d.life != life or not d.is_resident or (d.phase is not Phase.STOPPING and d.closing is None)
+
+        await self._writer.until(is_over)
+        return self._view_of(deployment_id)
+
+    async def wait_preloaded(self) -> PreloadReport:
+        """Once every preload is ready or given up: how each went."""
+        answers = {name: await asyncio.shield(future) for name, future in self._preloads.items()}
+        loads = tuple(self._load_report(name, answer) for name, answer in answers.items())
+        return PreloadReport(loads=loads, total_s=self._clock.now() - self._entered_s)
+
+    def statistics(self) -> FleetStatistics:
+        """Counts since the start, and the present."""
+        counts, state = self._writer.counts, self._writer.state
+        refusals = ((name.removeprefix("refused "), n) for name, n in counts.items() if name.startswith("refused "))
+        return FleetStatistics(
+            granted=counts["granted"],
+            cancelled=counts["cancelled"],
+            refusals=tuple(sorted(refusals)),
+            loads=counts["Loaded"],
+            load_failures=counts["LoadFailed"],
+            evictions=self._hands.evictions,
+            deaths=counts["Died"],
+            restarts=counts["Restarting"],
+            in_flight=sum(d.in_flight for d in state.deployments.values()),
+            queued=sum(len(d.queue) for d in state.deployments.values()),
+            used_bytes=state.used_bytes,
+            budget_bytes=state.budget_bytes,
+        )
+
+    def subscribe(self, callback: Callable[[News], None]) -> None:
+        """Hear of loads, failures, deaths, restarts and unloads, in order, soon after they happened."""
+        self._hands.subscribers.append(callback)
+
+    # ------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._loader.open(self._group)
+        self._hands.open(self._group)
+        self._writer.open(self._hands)
+        self._entered_s = self._clock.now()
+        managed = [spec for spec in self._specs.values() if spec.is_managed]
+        for spec in managed:
+            self._survey(spec.id)
+        for spec in managed:
+            if spec.preload:
+                self._preload(spec.id)
+        self._writer.apply(Tick(at_s=self._entered_s))
+        for name in self._specs:
+            watch = self._prober.watch(name, partial(self._loader.pids.get, name))
+            self._watches.append(self._group.create_task(watch, name=f"watch-{name}"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.apply(Drain(at_s=self._clock.now()))
+            with contextlib.suppress(TimeoutError):  # leases still out: their calls end with the children
+                await within(self._clock, self._drain_timeout_s, self._writer.until(lambda state: state.is_drained))
+        finally:
+            for task in self._watches:
+                task.cancel()
+            await self._loader.close()
+            self._hands.close()
+            await self._group.__aexit__(kind, error, trace)
+
+    def __repr__(self) -> str:
+        state = self._writer.state
+        phases = Counter(str(d.phase) for d in state.deployments.values())
+        said = ", ".join(f"{n} {phase}" for phase, n in sorted(phases.items()))
+        return f"Fleet({said}; {state.used_bytes / GB:.2f} of {state.budget_bytes / GB:.2f} GB)"
+
+    # ------------------------------------------------------------ helpers
+
+    def _view_of(self, deployment_id: str) -> DeploymentView:
+        state, pid = self._writer.state, self._loader.pids.get(deployment_id)
+        d = state.deployments[deployment_id]
+        return view_of(d, self._clock.now(), pid, is_draining=state.is_draining)
+
+    def _survey(self, deployment_id: str) -> None:
+        """What a cold deployment would take. Unreadable weights say nothing here; the load will say what is wrong."""
+        try:
+            footprint_bytes = self._backends[deployment_id].footprint().total_bytes
+        except PointsmanError:
+            return
+        self._writer.apply(
+            Estimated(
+                at_s=self._clock.now(),
+                deployment_id=deployment_id,
+                footprint_bytes=footprint_bytes,
+                missing_bytes=self._missing_bytes(deployment_id),
+            )
+        )
+
+    def _preload(self, deployment_id: str) -> None:
+        ticket, answer = self._writer.ask(deployment_id, INFINITY, for_load=True, may_evict=False)
+        if answer is None:
+            self._preloads[deployment_id] = self._writer.answer_of(ticket)
+        else:
+            self._preloads[deployment_id] = done = asyncio.get_running_loop().create_future()
+            done.set_result(answer)
+
+    def _load_report(self, deployment_id: str, answer: Answer) -> LoadReport:
+        model_id = self._specs[deployment_id].model_id
+        if isinstance(answer, Refuse):
+            return LoadReport(deployment_id=deployment_id, model_id=model_id, error=answer.why)
+        loaded = self._hands.loaded[deployment_id]
+        return LoadReport(
+            deployment_id=deployment_id, model_id=model_id, load_s=loaded.load_s, memory_bytes=loaded.memory_bytes
+        )
+
+
+class _Leasing:
+    """One lease, from the want to the release."""
+
+    __slots__ = ("_clock", "_deadline_s", "_deployment_id", "_running", "_ticket", "_writer")
+
+    def __init__(
+        self, writer: Writer, clock: Clock, running: Mapping[str, Running], deployment_id: str, deadline_s: float
+    ) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._running = running
+        self._deployment_id = deployment_id
+        self._deadline_s = deadline_s
+        self._ticket = 0
+
+    async def __aenter__(self) -> Lease:
+        asked_s, name = self._clock.now(), self._deployment_id
+        was_cold = self._writer.known(name).phase is not Phase.READY
+        self._ticket, answer = self._writer.ask(name, self._deadline_s)
+        waited_s = 0.0
+        if answer is None:
+            answer = await self._writer.answer(self._ticket, name)
+            waited_s = self._clock.now() - asked_s
+        if isinstance(answer, Refuse):
+            raise _error(answer)
+        # From here on nothing is awaited: what was granted is taken.
+        self._writer.apply(Taken(at_s=asked_s + waited_s, deployment_id=name, ticket=self._ticket))
+        return Lease(
+            id=self._ticket,
+            deployment_id=name,
+            model_id=self._writer.state.deployments[name].spec.model_id,
+            endpoint=self._running[name].endpoint,
+            waited_s=waited_s,
+            was_cold=was_cold,
+        )
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.apply(
+            Release(at_s=self._clock.now(), deployment_id=self._deployment_id, ticket=self._ticket, ok=kind is None)
+        )
+
+
+def _budget_bytes(settings: FleetSettings, hardware: Hardware) -> int:
+    if settings.memory_budget_gb is not None:
+        return int(settings.memory_budget_gb * GB)
+    return int(settings.memory_fraction * hardware.total_bytes())
+
+
+def _error(refusal: Refuse) -> PointsmanError:
+    if refusal.code == "deadline_exceeded":
+        return DeadlineExceeded(refusal.why)
+    return Refused(refusal.why, code=refusal.code, retry_after_s=refusal.retry_after_s)

@@ -1,0 +1,225 @@
+"""What happens next to the fleet: `step(state, event) -> (state, effects)`. Pure and total.
+
+Knows: every rule of who is granted, loaded, stopped, refused and when. Does not know: tasks, processes, clocks.
+The loop sends events and performs effects; nothing else changes a State.
+
+Decision tree (numbers stand in the code and in `settle`):
+1. Facts: the event changes what is known (`facts`). Nothing more can follow from a grant on the fast path (ready, open,
+   a slot free, nobody waiting), from Taken, Measured, Report, nor from a Release that nobody waits for.
+2. Each deployment, in the configured order:
+   2.1 failed, and its back-off is over → cold
+   2.2 its waiters, all: draining, failed, or too big for ever → refused; one by one: deadline passed → refused
+   2.3 ready: waiters are granted in order while slots are free; closed: none. A want for a load needs no slot
+   2.4 ready and idle, and closed, or unused for its TTL → Stop. Draining: Stop, even while starting
+3. Memory (`admission`): loads that are due, the longest waiting first
+4. The next moment at which time alone changes something → WakeAt, where that is sooner than the one set
+
+Invariants: Σ footprint(starting + ready + stopping) ≤ budget after every Start · nothing with leases or untaken grants
+is stopped · a ticket ends once: Grant and Taken, Refuse, or Cancel · one life at a time per deployment · drained means
+no leases and no children.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from pointsman.fleet import estimates
+from pointsman.fleet.admission import admit, hopeless, is_due
+from pointsman.fleet.breaker import record
+from pointsman.fleet.draft import Draft
+from pointsman.fleet.facts import CHANGE, released
+from pointsman.fleet.values import (
+    INFINITY,
+    About,
+    Deployment,
+    DeploymentSpec,
+    Drain,
+    Effect,
+    Event,
+    Grant,
+    Phase,
+    Release,
+    Report,
+    Rules,
+    State,
+    Taken,
+    Waiter,
+    Want,
+    Why,
+)
+
+Step = tuple[State, tuple[Effect, ...]]
+
+
+def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int) -> State:
+    """Everything cold. Attached deployments are due to be attached at the first step."""
+    deployments = {
+        spec.id: Deployment(spec=spec, footprint_bytes=spec.memory_bytes or 0, restart_wanted=not spec.is_managed)
+        for spec in specs
+    }
+    return State(rules=rules, budget_bytes=budget_bytes, deployments=deployments)
+
+
+def step(state: State, event: Event) -> Step:
+    """The state after the event, and what must be done, in order. Raises KeyError for an unknown deployment."""
+    quick = QUICK.get(type(event))
+    if quick is not None:
+        done = quick(state, event)
+        if done is not None:
+            return done
+    draft = Draft(state, event.at_s)
+    if isinstance(event, About):
+        CHANGE[type(event)](draft, draft[event.deployment_id], event)
+    elif isinstance(event, Drain):
+        draft.is_draining = True
+    settle(draft)
+    return draft.sealed()
+
+
+# ---------------------------------------------------------------- 1. what nothing more can follow from
+
+
+def _quick_want(state: State, event: Want) -> Step | None:
+    d = state.deployments[event.deployment_id]
+    is_open = d.phase is Phase.READY and d.closing is None and not d.queue and not state.is_draining
+    if is_open and not event.for_load and d.in_flight < d.spec.slots and event.deadline_s > event.at_s:
+        return _with(state, replace(d, granted=d.granted | {event.ticket})), (Grant(ticket=event.ticket),)
+    return None
+
+
+def _quick_taken(state: State, event: Taken) -> Step:
+    """A ticket that was not granted takes nothing."""
+    d = state.deployments[event.deployment_id]
+    if event.ticket not in d.granted:
+        return state, ()
+    leases = {**d.leases, event.ticket: event.at_s}
+    return _with(state, replace(d, granted=d.granted - {event.ticket}, leases=leases)), ()
+
+
+def _quick_release(state: State, event: Release) -> Step | None:
+    d = state.deployments[event.deployment_id]
+    if d.queue or d.closing or state.is_short or state.is_draining:
+        return None
+    ttl_s = d.spec.ttl_s
+    if ttl_s is not None and not event.at_s < state.wake_at_s <= event.at_s + ttl_s:
+        return None
+    return _with(state, replace(d, **released(d, event))), ()
+
+
+def _quick_report(state: State, event: Report) -> Step:
+    d = state.deployments[event.deployment_id]
+    breaker = record(d.breaker, event.ok, event.at_s)
+    return (state if breaker is d.breaker else _with(state, replace(d, breaker=breaker))), ()
+
+
+def _with(state: State, d: Deployment) -> State:
+    return replace(state, deployments={**state.deployments, d.spec.id: d})
+
+
+QUICK: dict[type[Event], Callable[[State, Any], Step | None]] = {
+    Want: _quick_want,
+    Taken: _quick_taken,
+    Release: _quick_release,
+    Report: _quick_report,
+}
+
+
+# ---------------------------------------------------------------- 2. – 4. what follows
+
+
+def settle(draft: Draft) -> None:
+    """Rules 2 to 4, until nothing more follows."""
+    while True:
+        for name in draft.deployments:
+            d = _thaw(draft, draft[name])
+            d = _refuse(draft, d)
+            d = _grant(draft, d)
+            _stop(draft, d)
+        if not admit(draft):
+            break
+    for d in draft.deployments.values():
+        _wake(draft, d)
+
+
+def _thaw(draft: Draft, d: Deployment) -> Deployment:
+    """2.1"""
+    if d.phase is Phase.FAILED and d.retry_at_s <= draft.now_s:
+        return draft.put(d, phase=Phase.COLD, since_s=draft.now_s)
+    return d
+
+
+def _refuse(draft: Draft, d: Deployment) -> Deployment:
+    """2.2"""
+    if not d.queue:
+        return d
+    if draft.is_draining:
+        why = "this server is shutting down and takes no new requests; try again shortly"
+        return draft.refuse_all(d, "draining", estimates.DRAIN_RETRY_AFTER_S, why)
+    if d.phase is Phase.FAILED:
+        retry_s = estimates.ready_in_s(d, draft.now_s)
+        why = f"`{d.spec.id}` failed to start {d.failures} times, the next try is in {retry_s:.0f} s: {d.last_error}"
+        return draft.refuse_all(d, d.error_code, max(retry_s, estimates.MIN_RETRY_AFTER_S), why)
+    if d.phase is Phase.COLD and (why := hopeless(draft, d)):
+        return draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, why)
+    if d.next_deadline_s > draft.now_s:
+        return d
+    late = [waiter for waiter in d.queue if waiter.deadline_s <= draft.now_s]
+    for waiter in late:
+        why = f"waited {draft.now_s - waiter.since_s:.1f} s for `{d.spec.id}`, which {_state_in_words(draft, d)}"
+        draft.refuse(waiter.ticket, "deadline_exceeded", estimates.slot_in_s(d, draft.now_s), why)
+    return draft.queue(d, tuple(waiter for waiter in d.queue if waiter.deadline_s > draft.now_s))
+
+
+def _state_in_words(draft: Draft, d: Deployment) -> str:
+    if d.phase is Phase.READY:
+        return "is about to stop" if d.closing else f"has all of its {d.spec.slots} slots busy"
+    if d.phase is Phase.COLD and not is_due(draft, d):
+        return f"is tried again in {max(0.0, d.retry_at_s - draft.now_s):.1f} s: {d.last_error}"
+    if d.phase is Phase.COLD:
+        return "waits for memory that busy models hold"
+    return f"is {d.phase.value} since {draft.now_s - d.since_s:.1f} s"
+
+
+def _grant(draft: Draft, d: Deployment) -> Deployment:
+    """2.3"""
+    if d.phase is not Phase.READY or not d.queue:
+        return d
+    free = 0 if d.closing else d.spec.slots - d.in_flight
+    granted: list[int] = []
+    left: list[Waiter] = []
+    for waiter in d.queue:
+        if waiter.for_load:
+            draft.effects.append(Grant(ticket=waiter.ticket))
+        elif len(granted) < free:
+            granted.append(waiter.ticket)
+            draft.effects.append(Grant(ticket=waiter.ticket))
+        else:
+            left.append(waiter)
+    return draft.put(draft.queue(d, tuple(left)), granted=d.granted | set(granted))
+
+
+def _stop(draft: Draft, d: Deployment) -> None:
+    """2.4"""
+    if d.phase is Phase.STARTING and draft.is_draining:
+        draft.stop(d, Why.DRAINED)
+    elif d.phase is Phase.READY and d.is_idle:
+        if draft.is_draining:
+            draft.stop(d, Why.DRAINED)
+        elif d.closing:
+            draft.stop(d, d.closing)
+        elif _expires_at_s(d) <= draft.now_s and not d.queue:
+            draft.stop(d, Why.EXPIRED)
+
+
+def _expires_at_s(d: Deployment) -> float:
+    return INFINITY if d.spec.ttl_s is None or d.spec.pin else d.idle_since_s + d.spec.ttl_s
+
+
+def _wake(draft: Draft, d: Deployment) -> None:
+    """4"""
+    draft.wake(d.next_deadline_s)
+    if d.phase is Phase.FAILED or (d.phase is Phase.COLD and (d.queue or d.restart_wanted) and not is_due(draft, d)):
+        draft.wake(d.retry_at_s)
+    elif d.phase is Phase.READY and d.is_idle:
+        draft.wake(_expires_at_s(d))

@@ -1,0 +1,80 @@
+"""Memory arithmetic: what fits, and who leaves to make room. Pure.
+
+Knows: bytes, ages, the cost of loading again. Does not know: deployments' states, queues, how memory is measured.
+One device, the host's memory; more devices mean more budgets here, nothing elsewhere.
+
+A victim's score is idle age × size ÷ reload cost: what nobody has asked for longest, frees most and comes back soonest
+leaves first.
+"""
+
+from collections.abc import Sequence
+
+from pointsman.types import Value
+
+GB = 1e9
+MB = 1e6
+
+
+class Resident(Value, frozen=True):
+    """One deployment that holds memory and could be asked to leave. `held_by`: why it may not; empty: it may."""
+
+    id: str
+    size_bytes: int
+    idle_s: float
+    reload_s: float
+    is_busy: bool = False
+    held_by: str = ""
+
+    @property
+    def score(self) -> float:
+        return self.idle_s * self.size_bytes / max(self.reload_s, 0.1)
+
+
+class Eviction(Value, frozen=True):
+    """Who leaves, what that frees, whether it is enough, and why each of the others stays."""
+
+    victims: tuple[str, ...]
+    freed_bytes: int
+    is_enough: bool
+    spared: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def why(self) -> str:
+        """`a is busy, b is pinned`."""
+        return ", ".join(f"`{name}` {reason}" for name, reason in self.spared)
+
+
+def choose_victims(residents: Sequence[Resident], need_bytes: int, *, may_wait_for_busy: bool = False) -> Eviction:
+    """Who leaves, in order of score, so that `need_bytes` are freed; nobody, where that would not suffice.
+
+    `may_wait_for_busy`: busy ones count as victims too, after all idle ones; they leave when they have finished.
+    """
+    spared = [(one.id, one.held_by or "is busy") for one in residents if one.held_by or one.is_busy]
+    able = [one for one in residents if not one.held_by and one.size_bytes and (may_wait_for_busy or not one.is_busy)]
+    able.sort(key=lambda one: (one.is_busy, -one.score, -one.size_bytes))
+    chosen: list[Resident] = []
+    freed_bytes = 0
+    for one in able:
+        if freed_bytes >= need_bytes:
+            break
+        chosen.append(one)
+        freed_bytes += one.size_bytes
+    if freed_bytes < need_bytes:
+        return Eviction(victims=(), freed_bytes=0, is_enough=False, spared=tuple(spared))
+    for one in sorted(chosen, key=lambda one: (not one.is_busy, one.score)):  # who is not needed after all stays
+        if freed_bytes - one.size_bytes >= need_bytes:
+            chosen.remove(one)
+            freed_bytes -= one.size_bytes
+    victims = tuple(one.id for one in chosen)
+    return Eviction(victims=victims, freed_bytes=freed_bytes, is_enough=True, spared=tuple(spared))
+
+
+def corrected(estimate_bytes: int, measured_bytes: int, budget_bytes: int) -> int:
+    """The figure to reserve. A measurement raises an estimate and never lowers it: pages of a cache that no request has
+    touched yet are not resident, but they will be. What proves larger than the whole budget runs alone."""
+    return max(estimate_bytes, min(measured_bytes, budget_bytes))
+
+
+def in_words(size_bytes: float) -> str:
+    """`1.20 GB` or `98 MB`."""
+    return f"{size_bytes / GB:.2f} GB" if size_bytes >= GB else f"{size_bytes / MB:.0f} MB"

@@ -1,0 +1,158 @@
+"""The single writer: the one place that holds a changing State.
+
+Knows: tickets and who waits for them. Does not know: any rule (`machine.step`), nor how anything is performed (`Hands`).
+`apply` is synchronous on the event loop's thread: an event is stepped and its effects are performed before the next
+one is looked at. So there are no locks, and a free slot is granted without a task switch.
+
+Invariant: every ticket is answered once, or cancelled once by whoever waited for it.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Protocol
+
+from pointsman.clock import Clock
+from pointsman.errors import RequestError
+from pointsman.fleet.machine import step
+from pointsman.fleet.values import (
+    Cancel,
+    Deployment,
+    Effect,
+    Event,
+    Grant,
+    News,
+    Refuse,
+    Start,
+    State,
+    Stop,
+    WakeAt,
+    Want,
+)
+
+Answer = Grant | Refuse
+
+
+class Hands(Protocol):
+    """Who performs."""
+
+    def start(self, deployment_id: str, life: int) -> None: ...
+    def stop(self, deployment_id: str, life: int) -> None: ...
+    def wake_at(self, at_s: float) -> None: ...
+    def publish(self, news: News) -> None: ...
+
+
+class Writer:
+    """`state` is the present; read it freely, change it through `apply`."""
+
+    def __init__(self, state: State, clock: Clock) -> None:
+        self.state = state
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._hands: Hands | None = None
+        self._pending: deque[Event] = deque()
+        self._is_applying = False
+        self._ticket = 0
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._answered: dict[int, Answer] = {}
+        self._conditions: list[tuple[Callable[[State], bool], asyncio.Future[None]]] = []
+
+    def open(self, hands: Hands) -> None:
+        """Effects go there from now on."""
+        self._hands = hands
+
+    def apply(self, event: Event) -> None:
+        """Step, then perform. What a performance itself brings about waits its turn."""
+        self._pending.append(event)
+        if self._is_applying:
+            return
+        self._is_applying = True
+        try:
+            while self._pending:
+                self.state, effects = step(self.state, self._pending.popleft())
+                for effect in effects:
+                    self._perform(effect)
+        finally:
+            self._is_applying = False
+        if self._conditions:
+            self._check_conditions()
+
+    def ask(
+        self, deployment_id: str, deadline_s: float, *, for_load: bool = False, may_evict: bool = True
+    ) -> tuple[int, Answer | None]:
+        """Want something: its ticket, and the answer where it came at once. Raises RequestError `model_not_found`."""
+        self.known(deployment_id)
+        self._ticket = ticket = self._ticket + 1
+        self.apply(
+            Want(
+                at_s=self._clock.now(),
+                deployment_id=deployment_id,
+                ticket=ticket,
+                deadline_s=deadline_s,
+                for_load=for_load,
+                may_evict=may_evict,
+            )
+        )
+        return ticket, self._answered.pop(ticket, None)
+
+    def answer_of(self, ticket: int) -> asyncio.Future[Answer]:
+        """The answer that is still to come. Cancelling it does not cancel the want; `answer` does."""
+        future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
+        return future
+
+    async def answer(self, ticket: int, deployment_id: str) -> Answer:
+        """The answer to a queued want. A caller that leaves cancels the want, even one granted this very moment."""
+        try:
+            return await self.answer_of(ticket)
+        except asyncio.CancelledError:
+            self._waiting.pop(ticket, None)
+            self.counts["cancelled"] += 1
+            self.apply(Cancel(at_s=self._clock.now(), deployment_id=deployment_id, ticket=ticket))
+            raise
+
+    async def until(self, condition: Callable[[State], bool]) -> None:
+        """Return once it holds."""
+        if not condition(self.state):
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._conditions.append((condition, future))
+            await future
+
+    def known(self, deployment_id: str) -> Deployment:
+        """Raises RequestError `model_not_found` for one that is not configured."""
+        d = self.state.deployments.get(deployment_id)
+        if d is None:
+            known = ", ".join(self.state.deployments)
+            raise RequestError(f"there is no deployment `{deployment_id}`; there are {known}", code="model_not_found")
+        return d
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Grant | Refuse):
+            self._deliver(effect)
+            return
+        if self._hands is None:
+            raise RuntimeError("the fleet is not running: enter it with `async with fleet:` first")
+        match effect:
+            case Start():
+                self._hands.start(effect.deployment_id, effect.life)
+            case Stop():
+                self._hands.stop(effect.deployment_id, effect.life)
+            case WakeAt():
+                self._hands.wake_at(effect.at_s)
+            case News():
+                self.counts[type(effect).__name__] += 1
+                self._hands.publish(effect)
+
+    def _deliver(self, answer: Answer) -> None:
+        self.counts["granted" if isinstance(answer, Grant) else f"refused {answer.code}"] += 1
+        future = self._waiting.pop(answer.ticket, None)
+        if future is None:
+            self._answered[answer.ticket] = answer
+        elif not future.done():  # done: cancelled a moment ago; its owner is about to send Cancel
+            future.set_result(answer)
+
+    def _check_conditions(self) -> None:
+        met = [entry for entry in self._conditions if entry[1].done() or entry[0](self.state)]
+        for entry in met:
+            self._conditions.remove(entry)
+            if not entry[1].done():
+                entry[1].set_result(None)
