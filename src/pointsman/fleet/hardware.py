@@ -1,4 +1,4 @@
-"""What the machine has and what a process takes. Reads /proc and the control group; on other systems it says 0: unknown.
+"""What the machine has and what a process takes, from /proc and the control group; elsewhere 0, unknown.
 
 Knows: files of the Linux kernel. Does not know: models, budgets.
 """

@@ -118,7 +118,8 @@ class Deployment(Value, frozen=True):
     """One deployment's facts. `leases`: ticket → when taken; never changed in place.
 
     `closing`: ready, but grants nothing more and stops when idle; `yields_to`: the starved deployment that waits for
-    its memory. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off. `restart_wanted`: start it though nobody waits.
+    its memory. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off.
+    `restart_wanted`: start it though nobody waits.
     """
 
     spec: DeploymentSpec

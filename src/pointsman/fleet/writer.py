@@ -1,6 +1,6 @@
 """The single writer: the one place that holds a changing State.
 
-Knows: tickets and who waits for them. Does not know: any rule (`machine.step`), nor how anything is performed (`Hands`).
+Knows: tickets and who waits for them. Does not know: any rule (`machine`), nor how anything is performed (`Hands`).
 `apply` is synchronous on the event loop's thread: an event is stepped and its effects are performed before the next
 one is looked at. So there are no locks, and a free slot is granted without a task switch.
 
