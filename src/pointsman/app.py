@@ -10,8 +10,8 @@ from typing import Self
 import uvicorn
 
 from pointsman import __version__
-from pointsman.backends.base import Backend, Toolbox
-from pointsman.backends.registry import build as build_backends
+from pointsman.backends.base import Toolbox
+from pointsman.backends.registry import build
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.dispatch.run import Dispatcher
@@ -26,9 +26,10 @@ from pointsman.ledger.entry import Ledger
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
+from pointsman.newsroom import Newsroom
 from pointsman.policy.catalogue import cards_of
 from pointsman.policy.router import Router
-from pointsman.settings import OpenAiModel, Settings
+from pointsman.settings import OpenAiModel, Settings, sources_of
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
 from pointsman.sources.store import WeightStore
@@ -51,10 +52,14 @@ class App:
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
         self.http = AiohttpClient()
         self.weights = WeightStore(settings.cache_path(), self.clock)
-        self.backends = self._build_backends()
+        toolbox = self._toolbox()
+        built = [(name, model, backend) for model in settings.models for name, backend in build(model, toolbox)]
+        self._models = {name: model for name, model, _ in built}
+        self.backends = {name: backend for name, _, backend in built}
         self.fleet = self._build_fleet()
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
+        self.fleet.subscribe(Newsroom(self.log, self._metrics.fleet).hear)
         self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log), names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
         dispatcher = Dispatcher(
@@ -63,10 +68,9 @@ class App:
         self.gateway = Gateway(classifier, Router(settings), dispatcher, self.ledger, self.fleet.world)
         self.site = self._build_site()
 
-    def _build_backends(self) -> dict[str, Backend]:
-        """Deployment id → backend."""
+    def _toolbox(self) -> Toolbox:
         retry = self.settings.retry
-        toolbox = Toolbox(
+        return Toolbox(
             http=self.http,
             weights=self.weights,
             clock=self.clock,
@@ -75,7 +79,23 @@ class App:
             idle_timeout_s=retry.idle_timeout_s,
             load_timeout_s=self.settings.fleet.load_timeout_s,
         )
-        return {name: backend for model in self.settings.models for name, backend in build_backends(model, toolbox)}
+
+    def _build_fleet(self) -> Fleet:
+        """Every deployment under one budget."""
+        return Fleet(
+            tuple(DeploymentSpec.of(name, model) for name, model in self._models.items()),
+            self.backends,
+            self.settings.fleet,
+            self.clock,
+            HostHardware(),
+            missing_bytes=self._missing_bytes,
+            drain_timeout_s=self.settings.server.drain_timeout_s,
+        )
+
+    def _missing_bytes(self, deployment_id: str) -> int:
+        """What would have to be fetched before a deployment could start."""
+        sources = [source for _, source in sources_of(self._models[deployment_id])]
+        return sum(self.weights.size_bytes(source) for source in sources if self.weights.present(source) is None)
 
     def _build_site(self) -> Site:
         server = self.settings.server

@@ -90,8 +90,9 @@ def test_the_commit_point_is_the_first_content() -> None:
     [
         (ROLE, "upstream_cut"),
         (b"", "upstream_cut"),
-        (DONE, "upstream_protocol"),
-        (ROLE + DONE, "upstream_protocol"),
+        (DONE, "upstream_cut"),
+        (ROLE + DONE, "upstream_cut"),
+        (content("a") + b'data: {"error":{"message":"in the same breath"}}\n\n', "upstream_error"),
         (b"data: {not json}\n\n", "upstream_protocol"),
         (b'data: {"error":{"message":"out of memory"}}\n\n', "upstream_error"),
     ],
@@ -112,5 +113,7 @@ def test_an_error_event_after_the_commit_point_raises_but_the_word_error_does_no
 
     quoted = content('say \\"error\\": 1')
     assert quoted in asyncio.run(run(content("a"), quoted, DONE))
+    with pytest.raises(UpstreamError, match="malformed"):
+        asyncio.run(run(content("a"), b"data: {oops\n\n", DONE))
     with pytest.raises(UpstreamError, match="GPU fell off"):
         asyncio.run(run(content("a"), b'data: {"error":{"message":"GPU fell off"}}\n\n', DONE))

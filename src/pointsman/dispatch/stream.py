@@ -84,35 +84,43 @@ def is_end(chunk: bytes, kind: Kind) -> bool:
 
 
 async def until_content(events: AsyncIterator[bytes], model_id: str) -> bytes:
-    """All events up to and with the first that carries content: what the commit point waits for.
+    """All events up to and with the chunk of the first that carries content: what the commit point waits for.
 
     Raises UpstreamError where the stream says an error, is not JSON, or ends first.
     """
     held = b""
     async for chunk in events:
         held += chunk
-        if any(_is_content(data, model_id) for data in data_of(chunk)):
+        if _has_content(chunk, model_id):
             return held
     raise UpstreamError(f"`{model_id}` ended its stream without an answer", code="upstream_cut")
 
 
-def data_of(chunk: bytes) -> list[bytes]:
-    """The `data:` payloads of whole events; a comment or an `event:` line carries none."""
-    return [line[5:].strip() for line in chunk.splitlines() if line.startswith(b"data:")]
+async def checked(held: bytes, events: AsyncIterator[bytes], model_id: str) -> AsyncIterator[bytes]:
+    """After the commit point: what was held, then the rest. Raises UpstreamError where an event is one, or no JSON."""
+    yield held
+    async for chunk in events:
+        _has_content(chunk, model_id)
+        yield chunk
 
 
-def _is_content(data: bytes, model_id: str) -> bool:
-    if data == DONE:
-        raise UpstreamError(f"`{model_id}` sent `[DONE]` without an answer", code="upstream_protocol")
-    try:
-        event = _decode_event(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise UpstreamError(f"`{model_id}` sent a malformed event", code="upstream_protocol") from None
-    if event.error is not None:
-        raise UpstreamError(f"`{model_id}` failed: {_cause_of(data)}")
-    if event.choices is None:  # another kind of stream (transcription, speech): its first event counts
-        return True
-    return any(_speaks(choice) for choice in event.choices)
+def _has_content(chunk: bytes, model_id: str) -> bool:
+    """Whether any event speaks. Decodes every event (0.6 µs each), so that a broken one never reaches the caller."""
+    speaks = False
+    for line in chunk.split(b"\n"):
+        if not line.startswith(b"data:"):  # a comment, an `event:` line, the empty line between events
+            continue
+        data = line[5:].strip()
+        if data == DONE:
+            return speaks
+        try:
+            event = _decode_event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise UpstreamError(f"`{model_id}` sent a malformed event", code="upstream_protocol") from None
+        if event.error is not None:
+            raise UpstreamError(f"`{model_id}` failed: {_cause_of(data)}")
+        speaks = speaks or event.choices is None or any(_speaks(choice) for choice in event.choices)
+    return speaks
 
 
 def _speaks(choice: _Choice) -> bool:
@@ -127,25 +135,3 @@ def _cause_of(data: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError):
         cause = None
     return (cause.message if isinstance(cause, _Cause) else cause or "")[:500] or "it gave no reason"
-
-
-async def checked(held: bytes, events: AsyncIterator[bytes], model_id: str) -> AsyncIterator[bytes]:
-    """After the commit point: what was held, then the rest. The upstream's own error event becomes UpstreamError."""
-    yield held
-    async for chunk in events:
-        if b'"error"' in chunk and (cause := _first_error(chunk)):
-            raise UpstreamError(f"`{model_id}` failed mid-answer: {cause}")
-        yield chunk
-
-
-def _first_error(chunk: bytes) -> str:
-    """The cause where `error` is a member of an event, and not a word of the answer's text."""
-    for data in data_of(chunk):
-        if data == DONE:
-            continue
-        try:
-            if _decode_event(data).error is not None:
-                return _cause_of(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return "it sent a malformed event"
-    return ""

@@ -1,0 +1,54 @@
+"""The fleet's news as log lines and metrics: rooms of one level that may not know each other meet here."""
+
+from pointsman.fleet import values as fleet
+from pointsman.ledger.fleet_metrics import FleetMetrics
+from pointsman.ledger.lines import Event
+from pointsman.ledger.log import Log
+
+
+class Newsroom:
+    """Subscribes to the fleet."""
+
+    def __init__(self, log: Log, metrics: FleetMetrics) -> None:
+        self._log = log
+        self._metrics = metrics
+
+    def hear(self, news: fleet.News) -> None:
+        """Count the news and write it down."""
+        self._count(news)
+        self._log.event(event_of(news))
+
+    def _count(self, news: fleet.News) -> None:
+        match news:
+            case fleet.Loaded():
+                self._metrics.loaded(news.model_id, news.load_s)
+            case fleet.LoadFailed():
+                self._metrics.load_failed(news.model_id)
+            case fleet.Died():
+                self._metrics.exited(news.model_id)
+            case fleet.Unloading(why=fleet.Why.EVICTED):
+                self._metrics.evicted(news.model_id, news.age_s)
+
+
+def event_of(news: fleet.News) -> Event:
+    """One line of the log."""
+    name = news.deployment_id
+    match news:
+        case fleet.Loaded():
+            said = f"{name} is ready after {news.load_s:.1f} s, {news.memory_bytes / 1e6:.0f} MB"
+            return Event(name="model_loaded", message=said, details=(("deployment", name), ("load_s", news.load_s)))
+        case fleet.LoadFailed():
+            said = f"{name} did not start ({news.failures} in a row), next try in {news.retry_in_s:.1f} s: {news.why}"
+            return Event(name="model_load_failed", level="error", message=said, details=(("deployment", name),))
+        case fleet.Died():
+            said = f"{name} died after {news.lived_s:.0f} s with {news.leases} requests under way: {news.why}"
+            details = (("deployment", name), ("code", news.code), ("requests", news.leases))
+            return Event(name="model_died", level="error", message=said, details=details)
+        case fleet.Restarting():
+            said = f"{name} is being restarted (number {news.restarts})"
+            return Event(name="model_restarting", level="warning", message=said, details=(("deployment", name),))
+        case fleet.Unloading():
+            said = f"{name} is being stopped ({news.why.value}) after {news.age_s:.0f} s"
+            return Event(name="model_unloading", message=said, details=(("deployment", name), ("why", news.why.value)))
+        case _:
+            return Event(name="fleet", message=repr(news), details=(("deployment", name),))
