@@ -206,6 +206,9 @@ class Source(Section):
             raise words.said("has a `sha256`, but packaged weights carry their own; remove it")
         return self
 
+    def __str__(self) -> str:
+        return self.packaged or self.file or self.url or ""
+
 
 class ModelBase(Section):
     id: Id = Field(description="What callers name; unique.")
