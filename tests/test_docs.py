@@ -165,7 +165,7 @@ def explained() -> dict[str, set[str]]:
     groups: dict[str, set[str]] = {}
     for section in re.split(r"^## ", text_of("docs/dependencies.md"), flags=re.MULTILINE)[1:]:
         heading = re.sub(r"[^a-z].*", "", section.lower().removeprefix("the ").lstrip("`["), flags=re.DOTALL)
-        rows = re.findall(r"^\| `([\w.-]+)` \| [^|]+ \| [^|]+ \| [^|]+ \| [^|]{12,} \|$", section, re.MULTILINE)
+        rows = re.findall(r"^\| `([\w.-]+)` \| [^|]+ \| [^|]+ \| [^|]+ \| [^|]{10,} \|$", section, re.MULTILINE)
         groups[heading] = set(rows)
     return groups
 
