@@ -14,7 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from pointsman import settings
+from pointsman.edge.shell import build_shell
 from pointsman.settings_file import ENV_PREFIX
+from pointsman.types import ModelCard, World
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -127,12 +129,29 @@ class Reference:
         return " ".join(("URL" if field.get("format") == "uri" else words[field["type"]], ", ".join(bounds))).strip()
 
 
+class EmptyDesk:
+    """A desk without models: enough for routes to describe themselves."""
+
+    settings = settings.parse("models: [{id: none, backend: openai, url: 'http://127.0.0.1'}]")
+    cards: tuple[ModelCard, ...] = ()
+
+    def world(self) -> World:
+        return World()
+
+    def metrics(self) -> bytes:
+        return b""
+
+    def statistics(self) -> object:
+        return None
+
+
 def as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "configuration.md": lambda: str(Reference()),
+    "openapi.json": lambda: as_json(build_shell(EmptyDesk()).openapi()),
     "pointsman.schema.json": lambda: as_json(settings.schema()),
 }
 
