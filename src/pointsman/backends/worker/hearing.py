@@ -11,8 +11,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 
-from faster_whisper import WhisperModel
-
 from pointsman.backends.worker.media import Piece, Samples
 from pointsman.backends.worker.server import Stop
 from pointsman.errors import RequestError
@@ -82,6 +80,8 @@ class Hearing:
     def __init__(
         self, path: str, threads: int, workers: int, beam_size: int, prompts: tuple[tuple[str, str], ...]
     ) -> None:
+        from faster_whisper import WhisperModel  # here: a worker that needs no speech does not import it
+
         self._model: Any = WhisperModel(
             path, device="cpu", compute_type="int8", cpu_threads=threads, num_workers=workers, local_files_only=True
         )

@@ -32,6 +32,8 @@ CONTAINERS = (
 )
 OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
 
+SOUND = "wav, mp3, m4a, flac, ogg or webm"
+
 PIECE_S = 300.0
 SEEK_S = 20.0
 WINDOW_S = 0.2
@@ -48,16 +50,16 @@ class Piece(Value, frozen=True):
         return self.start_s + len(self.samples) / HEARING_HZ
 
 
-def open_media(data: bytes, param: str) -> Any:
-    """An opened container; close it. Raises RequestError `invalid_media`."""
+def open_media(data: bytes, param: str, wanted: str) -> Any:
+    """An opened container; close it. Raises RequestError `invalid_media` that asks for what is `wanted`."""
     try:
         return av.open(io.BytesIO(data), options=OPEN_OPTIONS, metadata_errors="ignore")
     except (av.FFmpegError, ValueError):
-        raise undecodable(param) from None
+        raise undecodable(param, wanted) from None
 
 
-def undecodable(param: str) -> RequestError:
-    return invalid(param, "cannot be decoded; send wav, mp3, m4a, flac, ogg or webm", "invalid_media")
+def undecodable(param: str, wanted: str) -> RequestError:
+    return invalid(param, f"cannot be decoded; send {wanted}", "invalid_media")
 
 
 def pieces(data: bytes, param: str, max_s: float, piece_s: float = PIECE_S) -> Generator[Piece, None, None]:
@@ -65,7 +67,7 @@ def pieces(data: bytes, param: str, max_s: float, piece_s: float = PIECE_S) -> G
 
     Raises RequestError `invalid_media` where nothing can be decoded or it is longer than `max_s`.
     """
-    with open_media(data, param) as container:
+    with open_media(data, param, SOUND) as container:
         if not container.streams.audio:
             raise invalid(param, "has no sound in it; send a recording", "invalid_media")
         if (container.duration or 0) / av.time_base > max_s:
@@ -87,7 +89,7 @@ def pieces(data: bytes, param: str, max_s: float, piece_s: float = PIECE_S) -> G
                 raise _too_long(param, max_s)
         held = np.concatenate(waiting)
         if not start_s and not len(held):
-            raise undecodable(param)
+            raise undecodable(param, SOUND)
         if len(held):
             yield Piece(start_s=start_s, samples=held)
 
