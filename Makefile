@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := src tests bench examples scripts
 
 .PHONY: install serve test check bench lock format docs clean
@@ -18,7 +18,6 @@ serve: $(VENV)/.local ## models, then the server on 127.0.0.1:8001
 
 test: $(VENV)/.dev ## checks, then every test, real engines included
 	@$(BIN)/python scripts/check.py
-	@$(BIN)/pointsman pull --needed-for tests
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.dev ## format, lint, types, layers
@@ -45,12 +44,12 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.local: requirements/local.lock pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the environment into $(VENV) (about 300 MB, once) …"
-	@$(PIP) install --progress-bar on --require-hashes --no-deps -r requirements/local.lock
-	@$(PIP) install --no-deps --no-build-isolation -e .
+	@echo "Installing Pointsman and its engines into $(VENV): about 320 MB to download, 1 GB on disk, once …"
+	@$(PIP) install --require-hashes --no-deps -r requirements/local.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.local | $(VENV)/bin/python
-	@echo "Installing the development tools …"
-	@$(PIP) install --require-hashes --no-deps -r requirements/dev.lock
+	@echo "Installing the development tools into $(VENV): about 40 MB to download, once …"
+	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/dev.lock
 	@touch $@
