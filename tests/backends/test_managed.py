@@ -1,0 +1,239 @@
+"""The managed backend around a tiny engine: a real child that serves HTTP with the standard library."""
+
+import asyncio
+import json
+import os
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import uvloop
+
+from pointsman.backends.base import Toolbox
+from pointsman.backends.managed import Launch, ManagedBackend, WarmUp, default_threads
+from pointsman.clock import SystemClock
+from pointsman.dispatch.http import AiohttpClient
+from pointsman.errors import UpstreamError
+from pointsman.settings import Source
+from pointsman.sources.store import WeightStore
+from pointsman.types import Footprint, JsonPayload, Kind, Lease, Request
+
+CHILD = """
+    import http.server, json, os, sys, time
+    from pointsman.backends.worker import lifeline
+
+    config = json.loads(lifeline.receive_config())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.say(config["health"], b"{}")
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            time.sleep(config["pause_s"])
+            if config["dies"]:
+                sys.stderr.write("out of memory\\n")
+                os.abort()
+            if self.headers["authorization"] != "Bearer " + config["api_key"]:
+                return self.say(401, b"no")
+            self.say(config["status"], config["answer"].encode() or body)
+
+        def say(self, status, body):
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    lifeline.announce(server.server_port)
+    server.serve_forever()
+"""
+
+
+class Tiny:
+    """An engine that answers with its request."""
+
+    def __init__(self, *sources: Source, **config: Any) -> None:
+        self._sources = sources
+        self._config = {"health": 200, "status": 200, "pause_s": 0, "dies": False, "answer": ""} | config
+        self.keys: list[str] = []
+
+    def sources(self) -> tuple[Source, ...]:
+        return self._sources
+
+    def launch(self, paths: tuple[Path, ...], api_key: str) -> Launch:
+        assert all(path.exists() for path in paths)
+        self.keys.append(api_key)
+        config = json.dumps(self._config | {"api_key": api_key}).encode()
+        return Launch(
+            argv=(sys.executable, "-c", textwrap.dedent(CHILD)), config=config, defaults=(("temperature", b"0.5"),)
+        )
+
+    def warm_up(self) -> WarmUp:
+        return WarmUp(path="/chat/completions", body=b'{"warm":1}')
+
+    def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
+        known_bytes = sum(path.stat().st_size for path in paths if path)
+        return Footprint(weights_bytes=known_bytes, kv_bytes=10, overhead_bytes=1)
+
+
+def source(**where: str) -> Source:
+    return Source.model_validate(where)
+
+
+@asynccontextmanager
+async def backend_of(engine: Tiny, folder: Path, load_timeout_s: float = 20) -> AsyncIterator[ManagedBackend]:
+    clock = SystemClock()
+    async with AiohttpClient() as http:
+        tools = Toolbox(
+            http=http,
+            weights=WeightStore(folder / "cache", clock),
+            clock=clock,
+            log_dir=folder,
+            load_timeout_s=load_timeout_s,
+        )
+        backend = ManagedBackend("tiny", engine, tools)
+        try:
+            yield backend
+        finally:
+            await backend.stop()
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    yield
+    assert children() == []
+
+
+async def ask(backend: ManagedBackend, lease: Lease, **members: object) -> Any:
+    raw = tuple((name, msgspec.json.encode(value)) for name, value in members.items())
+    request = Request(id="r", kind=Kind.CHAT, model="auto", payload=JsonPayload(members=raw))
+    async with backend.call(lease, request) as reply:
+        assert reply.status == 200
+        return json.loads(await reply.read())
+
+
+def test_start_call_probe_stop(tmp_path: Path) -> None:
+    async def scene() -> None:
+        engine = Tiny()
+        async with backend_of(engine, tmp_path) as backend:
+            assert repr(backend) == "ManagedBackend(tiny, stopped)"
+            running = await backend.start()
+            assert running.endpoint.api_key == engine.keys[0]
+            assert running.endpoint.upstream_model == "tiny"
+            assert running.endpoint.base_url.endswith("/v1")
+            await backend.probe()
+            lease = Lease(id=1, deployment_id="tiny", model_id="tiny", endpoint=running.endpoint)
+            assert await ask(backend, lease, model="auto", x=1) == {"model": "tiny", "x": 1, "temperature": 0.5}
+            assert (await ask(backend, lease, temperature=0))["temperature"] == 0
+            await backend.stop()
+            assert repr(backend) == "ManagedBackend(tiny, stopped)"
+
+    uvloop.run(scene())
+
+
+def test_every_start_has_its_own_key_and_one_child(tmp_path: Path) -> None:
+    async def scene() -> None:
+        engine = Tiny()
+        async with backend_of(engine, tmp_path) as backend:
+            first, second = await backend.start(), await backend.start()
+            assert first.pid != second.pid
+            assert engine.keys[0] != engine.keys[1]
+            assert [child.pid for child in children()] == [second.pid]
+
+    uvloop.run(scene())
+
+
+def failure(engine: Tiny, folder: Path, **more: Any) -> UpstreamError:
+    async def scene() -> UpstreamError:
+        async with backend_of(engine, folder, **more) as backend:
+            with pytest.raises(UpstreamError) as caught:
+                await backend.start()
+            assert children() == []
+            return caught.value
+
+    return uvloop.run(scene())
+
+
+def test_listening_is_not_ready(tmp_path: Path) -> None:
+    error = failure(Tiny(status=500, answer="no tensor blk.3"), tmp_path)
+    assert error.code == "loading_failed"
+    assert "HTTP 500: no tensor blk.3" in error.message
+    assert failure(Tiny(answer=" ", status=204), tmp_path).code == "loading_failed"
+
+
+def test_a_child_that_dies_at_its_first_request(tmp_path: Path) -> None:
+    error = failure(Tiny(dies=True), tmp_path)
+    assert error.code == "loading_failed"
+    assert error.message.endswith("out of memory")
+
+
+def test_a_warm_up_that_takes_too_long(tmp_path: Path) -> None:
+    error = failure(Tiny(pause_s=30), tmp_path, load_timeout_s=1.5)
+    assert error.code == "loading_failed"
+    assert "silent for too long" in error.message
+
+
+def test_weights_that_cannot_be_had(tmp_path: Path) -> None:
+    engine = Tiny(source(file=str(tmp_path / "nothing.gguf")))
+    assert failure(engine, tmp_path).code == "fetch_failed"
+    assert engine.keys == []
+
+
+def test_the_footprint_counts_weights_that_are_not_here_yet(tmp_path: Path) -> None:
+    here = tmp_path / "here.bin"
+    here.write_bytes(bytes(1000))
+    catalogued = source(packaged="smollm2-135m-instruct-q4_1")
+
+    async def scene() -> Footprint:
+        async with backend_of(Tiny(source(file=str(here)), catalogued), tmp_path) as backend:
+            return backend.footprint()
+
+    assert uvloop.run(scene()) == Footprint(weights_bytes=1000 + 98_362_432, kv_bytes=10, overhead_bytes=1)
+
+
+def test_a_cancelled_warm_up_leaves_no_child(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with backend_of(Tiny(pause_s=30), tmp_path) as backend:
+            task = asyncio.create_task(backend.start())
+            while not any(child.net_connections() for child in children()):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert children() == []
+
+    uvloop.run(scene())
+
+
+def test_a_sick_engine_fails_its_probe(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with backend_of(Tiny(health=503), tmp_path) as backend:
+            with pytest.raises(UpstreamError) as caught:
+                await backend.probe()
+            assert caught.value.code == "upstream_unreachable"
+            await backend.start()
+            with pytest.raises(UpstreamError, match="health 503") as caught:
+                await backend.probe()
+            assert caught.value.upstream_status == 503
+
+    uvloop.run(scene())
+
+
+def test_a_launch_never_shows_its_key() -> None:
+    assert "secret" not in repr(Launch(argv=("python", "-m", "x"), config=b'{"api_key":"secret"}'))
+
+
+def test_the_gateway_keeps_a_core() -> None:
+    assert 1 <= default_threads() <= max(1, len(os.sched_getaffinity(0)) - 1)
