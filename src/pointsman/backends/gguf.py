@@ -41,7 +41,7 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             facts = _facts(file)
         return _header(facts, path.stat().st_size)
-    except (OSError, struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
+    except (OSError, struct.error, KeyError, ValueError, ArithmeticError) as error:
         raise UpstreamError(
             f"{path} is not a readable GGUF file ({type(error).__name__}: {error}); fetch it again",
             code="loading_failed",

@@ -1,0 +1,136 @@
+"""The header reader against files written here, a real one, and rubbish."""
+
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pointsman.backends.gguf import Header, read_header
+from pointsman.errors import UpstreamError
+
+Plain = int | float | str | bool | list[int] | list[str]
+LLAMA: dict[str, Plain] = {
+    "general.architecture": "llama",
+    "general.tags": ["a", "b"],
+    "general.file_size_ratio": 0.5,
+    "llama.is_causal": True,
+    "llama.context_length": 8192,
+    "llama.embedding_length": 576,
+    "llama.block_count": 30,
+    "llama.attention.head_count": 9,
+    "llama.attention.head_count_kv": 3,
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.tokens": ["x"] * 1000,
+}
+
+
+def text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def encoded(value: Plain) -> bytes:
+    """Type and value."""
+    if isinstance(value, bool):
+        return struct.pack("<I?", 7, value)
+    if isinstance(value, int):
+        return struct.pack("<II", 4, value)
+    if isinstance(value, float):
+        return struct.pack("<If", 6, value)
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + text(value)
+    kind = 8 if isinstance(value[0], str) else 4
+    items = b"".join(text(item) if isinstance(item, str) else struct.pack("<I", item) for item in value)
+    return struct.pack("<IIQ", 9, kind, len(value)) + items
+
+
+def gguf(facts: dict[str, Plain], version: int = 3) -> bytes:
+    pairs = b"".join(text(key) + encoded(value) for key, value in facts.items())
+    return b"GGUF" + struct.pack("<IQQ", version, 0, len(facts)) + pairs
+
+
+def header_of(folder: Path, content: bytes) -> Header:
+    path = folder / "m.gguf"
+    path.write_bytes(content)
+    return read_header(path)
+
+
+def test_what_decides_the_memory(tmp_path: Path) -> None:
+    content = gguf(LLAMA) + b"tensors"
+    assert header_of(tmp_path, content) == Header(
+        context_tokens=8192,
+        vocabulary=1000,
+        kv_bytes_per_token=23_040,
+        has_pooling=False,
+        size_bytes=len(content),
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "kv_bytes_per_token"),
+    [
+        ({"llama.attention.key_length": 128, "llama.attention.value_length": 64}, 30 * 3 * (128 + 64) * 2),
+        ({"llama.attention.head_count_kv": [1, 2, 3]}, 6 * 128 * 2),  # one number a layer
+        ({"llama.attention.head_count_kv": 9}, 69_120),
+    ],
+)
+def test_other_shapes_of_attention(tmp_path: Path, more: dict[str, Plain], kv_bytes_per_token: int) -> None:
+    facts = {key: value for key, value in LLAMA.items() if key not in more}
+    ordered: dict[str, Plain] = {"general.architecture": "llama", **more, **facts}
+    assert header_of(tmp_path, gguf(ordered)).kv_bytes_per_token == kv_bytes_per_token
+
+
+def test_without_grouped_heads_every_head_is_cached(tmp_path: Path) -> None:
+    facts = {key: value for key, value in LLAMA.items() if not key.endswith("_kv")}
+    assert header_of(tmp_path, gguf(facts)).kv_bytes_per_token == 30 * 9 * 128 * 2
+
+
+def test_an_embedding_model(tmp_path: Path) -> None:
+    facts: dict[str, Plain] = {"general.architecture": "llama", "llama.pooling_type": 1, **LLAMA}
+    assert header_of(tmp_path, gguf(facts)).has_pooling
+
+
+def test_a_real_model_in_no_time(smollm2: Path) -> None:
+    began_s = time.perf_counter()
+    header = read_header(smollm2)
+    assert time.perf_counter() - began_s < 0.02
+    assert (header.vocabulary, header.kv_bytes_per_token, header.context_tokens) == (49_152, 23_040, 8192)
+    assert header.size_bytes == 98_362_432
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"GGUF",
+        b"<html>not found</html>",
+        gguf(LLAMA)[:100],
+        gguf(LLAMA, version=1),
+        gguf({"general.architecture": "llama"}),
+        gguf({**LLAMA, "llama.attention.head_count": 0}),
+        gguf({"tokenizer.ggml.model": "gpt2"}),
+        gguf({"general.architecture": "llama", "llama.big": [1] * 5000, **LLAMA}),
+        b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1 << 60),
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<I", 77),
+    ],
+)
+def test_what_is_none(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(UpstreamError, match="not a readable GGUF file") as caught:
+        header_of(tmp_path, content)
+    assert caught.value.code == "loading_failed"
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamError, match="not a readable GGUF file"):
+        read_header(tmp_path / "nothing.gguf")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(0, 400), flipped=st.binary(min_size=1, max_size=8))
+def test_damage_is_an_error_or_a_header(tmp_path: Path, position: int, flipped: bytes) -> None:
+    whole = gguf(LLAMA)
+    with suppress(UpstreamError):
+        header_of(tmp_path, whole[:position] + flipped + whole[position + len(flipped) :])

@@ -1,0 +1,182 @@
+"""llama.cpp's engine: what is launched, what is estimated; and its own promises, on the real model."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+import uvloop
+
+from pointsman.backends.base import Toolbox
+from pointsman.backends.llama_cpp import UNKNOWN, LlamaCpp
+from pointsman.backends.managed import ManagedBackend
+from pointsman.backends.registry import BACKENDS, build
+from pointsman.backends.worker.llama_cpp import LlamaCppConfig
+from pointsman.clock import SystemClock
+from pointsman.dispatch.http import AiohttpClient
+from pointsman.errors import UpstreamError
+from pointsman.settings import LlamaCppModel
+from pointsman.sources.store import WeightStore
+from pointsman.types import JsonPayload, Kind, Lease, Request
+
+T = TypeVar("T")
+
+
+def model(path: Path, **more: Any) -> LlamaCppModel:
+    tree = {"id": "m", "backend": "llama_cpp", "source": {"file": str(path)}, "n_ctx": 512, "threads": 1} | more
+    return LlamaCppModel.model_validate_json(json.dumps(tree))
+
+
+def config_of(settings: LlamaCppModel, path: Path) -> LlamaCppConfig:
+    return msgspec.json.decode(LlamaCpp(settings).launch((path,), "key").config, type=LlamaCppConfig)
+
+
+def test_what_is_launched(smollm2: Path) -> None:
+    launch = LlamaCpp(model(smollm2, slots=3, sampling={"temperature": 0.2})).launch((smollm2,), "key")
+    assert launch.argv[1:] == ("-m", "pointsman.backends.worker.llama_cpp")
+    assert "key" not in " ".join(launch.argv)
+    assert launch.defaults == (("temperature", b"0.2"),)
+    assert msgspec.json.decode(launch.config, type=LlamaCppConfig) == LlamaCppConfig(
+        path=str(smollm2), model_id="m", api_key="key", n_ctx=512, slots=3, threads=1
+    )
+
+
+def test_threads_leave_a_core_to_the_gateway(smollm2: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert 1 <= config_of(model(smollm2, threads=None), smollm2).threads <= max(1, cores - 1)
+
+
+def test_no_more_context_than_the_model_was_trained_for(smollm2: Path) -> None:
+    settings = model(smollm2, n_ctx=100_000)
+    assert config_of(settings, smollm2).n_ctx == 8192
+    assert LlamaCpp(settings).footprint((smollm2,)).kv_bytes == 8192 * 23_040
+
+
+def test_the_estimate(smollm2: Path, tmp_path: Path) -> None:
+    estimate = LlamaCpp(model(smollm2, n_ctx=1000, slots=2)).footprint((smollm2,))
+    assert estimate.weights_bytes == 98_362_432
+    assert estimate.kv_bytes == 2000 * 23_040
+    assert 40e6 < estimate.overhead_bytes < 60e6
+    not_here = LlamaCpp(model(smollm2, n_ctx=1000)).footprint((None,))
+    assert (not_here.weights_bytes, not_here.kv_bytes) == (0, 1000 * UNKNOWN.kv_bytes_per_token)
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"<html>")
+    assert LlamaCpp(model(broken)).footprint((broken,)).kv_bytes > 0
+
+
+def test_the_registry_knows_it(smollm2: Path, tmp_path: Path) -> None:
+    async def use() -> None:
+        async with AiohttpClient() as http:
+            clock = SystemClock()
+            tools = Toolbox(http=http, weights=WeightStore(tmp_path, clock), clock=clock, log_dir=tmp_path)
+            ((name, backend),) = build(model(smollm2), tools)
+            assert name == "m"
+            assert isinstance(backend, ManagedBackend)
+            assert "llama_cpp" in BACKENDS
+
+    asyncio.run(use())
+
+
+# ---------------------------------------------------------------- the real one
+
+
+def on_real(
+    settings: LlamaCppModel, folder: Path, use: Callable[[ManagedBackend, Lease, AiohttpClient], Awaitable[T]]
+) -> T:
+    async def run() -> T:
+        async with AiohttpClient() as http:
+            clock = SystemClock()
+            tools = Toolbox(http=http, weights=WeightStore(folder / "cache", clock), clock=clock, log_dir=folder)
+            backend = ManagedBackend("m", LlamaCpp(settings), tools)
+            try:
+                running = await backend.start()
+                lease = Lease(id=1, deployment_id="m", model_id="m", endpoint=running.endpoint)
+                return await use(backend, lease, http)
+            finally:
+                await backend.stop()
+
+    return uvloop.run(run())
+
+
+def request(kind: Kind, **members: object) -> Request:
+    raw = tuple((name, msgspec.json.encode(value)) for name, value in members.items())
+    return Request(id="r", kind=kind, model="auto", payload=JsonPayload(members=raw))
+
+
+async def ask(backend: ManagedBackend, lease: Lease, asked: Request) -> tuple[int, Any]:
+    async with backend.call(lease, asked) as reply:
+        return reply.status, json.loads(await reply.read())
+
+
+def say(words: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": words}]
+
+
+@pytest.mark.real
+def test_the_context_is_per_slot_and_over_long_says_so(smollm2: Path, tmp_path: Path) -> None:
+    async def use(backend: ManagedBackend, lease: Lease, http: AiohttpClient) -> None:
+        headers = (("Authorization", f"Bearer {lease.endpoint.api_key}"),)
+        root = lease.endpoint.base_url.removesuffix("/v1")
+        _, body = await http.get(f"{root}/slots", headers=headers, timeout_s=5)
+        assert [slot["n_ctx"] for slot in json.loads(body)] == [512, 512]
+        status, answer = await ask(backend, lease, request(Kind.CHAT, messages=say("word " * 2000)))
+        assert (status, answer["error"]["type"]) == (400, "exceed_context_size_error")
+        assert answer["error"]["n_ctx"] == 512
+
+    on_real(model(smollm2, slots=2), tmp_path, use)
+
+
+@pytest.mark.real
+def test_sampling_defaults_and_json_schema_and_completions(smollm2: Path, tmp_path: Path) -> None:
+    async def use(backend: ManagedBackend, lease: Lease, _: AiohttpClient) -> None:
+        asked = request(Kind.CHAT, messages=say("Tell me a story."), max_tokens=12)
+        answers = [(await ask(backend, lease, asked))[1]["choices"][0]["message"]["content"] for _ in range(3)]
+        assert len(set(answers)) == 1, "temperature 0 is the default here"
+        schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        status, answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Fine?"), response_format=form))
+        assert isinstance(json.loads(answer["choices"][0]["message"]["content"])["ok"], bool)
+        status, answer = await ask(backend, lease, request(Kind.COMPLETION, prompt="One, two,", max_tokens=3))
+        assert (status, answer["object"], answer["model"]) == (200, "text_completion", "m")
+
+    on_real(model(smollm2, sampling={"temperature": 0}), tmp_path, use)
+
+
+@pytest.mark.real
+def test_embeddings_of_a_chat_model(smollm2: Path, tmp_path: Path) -> None:
+    async def use(backend: ManagedBackend, lease: Lease, _: AiohttpClient) -> None:
+        status, answer = await ask(backend, lease, request(Kind.EMBEDDING, input=["a cat", "a dog"]))
+        assert status == 200, answer
+        assert [len(item["embedding"]) for item in answer["data"]] == [576, 576]
+        status, _answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Hi"), max_tokens=1))
+        assert status == 200
+
+    on_real(model(smollm2, kinds=["chat", "embedding"]), tmp_path, use)
+
+
+@pytest.mark.real
+def test_a_damaged_file_says_what_is_wrong(smollm2: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    shutil.copyfile(smollm2, cut)
+    os.truncate(cut, 50_000_000)
+
+    async def use(backend: ManagedBackend, lease: Lease, http: AiohttpClient) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises(UpstreamError, match="not within the file bounds") as caught:
+        on_real(model(cut), tmp_path, use)
+    assert caught.value.code == "loading_failed"
+
+
+@pytest.mark.real
+def test_two_streams_at_once_share_the_work(smollm2: Path, tmp_path: Path) -> None:
+    async def use(backend: ManagedBackend, lease: Lease, _: AiohttpClient) -> list[int]:
+        asked = request(Kind.CHAT, messages=say("Count to twenty."), max_tokens=20)
+        return [status for status, _ in await asyncio.gather(*(ask(backend, lease, asked) for _ in range(4)))]
+
+    assert on_real(model(smollm2, slots=2), tmp_path, use) == [200] * 4
