@@ -492,11 +492,3 @@ def test_not_where_it_was_silent() -> None:
 
     assert with_raw(flaky, use).code == "upstream_timeout"
     assert flaky.requests == 2
-
-
-def test_a_client_is_closed_even_if_it_never_asked() -> None:
-    async def run() -> str:
-        async with AiohttpClient() as http:
-            return repr(http)
-
-    assert uvloop.run(run()) == "AiohttpClient(idle)"
