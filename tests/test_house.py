@@ -346,11 +346,12 @@ def test_the_default_settings_are_one_file() -> None:
 
 def test_tests_replace_nothing_of_ours() -> None:
     """No mock library, no patched attribute: the real thing, or the fake that ships at the seam. Variables may be set."""
+    patched = re.compile(r"patch\.(set|del)(attr|item)$")
     replaced = [
         f"{name}:{node.lineno}"
         for name, tree in trees("tests/*.py")
         for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and re.search(r"patch\.(set|del)(attr|item)$", ast.unparse(node)))
+        if (isinstance(node, ast.Attribute) and patched.search(ast.unparse(node)))
         or (isinstance(node, ast.Import | ast.ImportFrom) and "mock" in ast.unparse(node))
     ]
     assert not replaced
