@@ -207,7 +207,7 @@ def _add_status_routes(shell: FastAPI, desk: Desk) -> None:
                 strategy=settings.routing.strategy,
                 default_model=settings.routing.default_model or desk.cards[0].id,
                 use_cases={str(name): models for name, models in settings.routing.use_cases.items()},
-                aliases=settings.aliases,
+                aliases=dict(settings.aliases),
                 models=models_of(desk),
                 deployments=world.deployments,
                 memory_budget_bytes=world.budget_bytes,
