@@ -109,7 +109,7 @@ class AiohttpClient:
         return f"AiohttpClient({'idle' if self._session is None else 'open'})"
 
 
-class _StaleError(aiohttp.ClientError):
+class StaleConnectionError(aiohttp.ClientError):
     """A kept-alive connection was dead: nothing came back on it."""
 
 
@@ -123,7 +123,7 @@ def _response_class(served: "WeakSet[ResponseHandler]") -> type[aiohttp.ClientRe
                 await super().start(connection)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 if handler in served and not _is_silence_or_answer(error):
-                    raise _StaleError(str(error)) from error
+                    raise StaleConnectionError("nothing came back") from error
                 raise
             if handler is not None:
                 served.add(handler)
@@ -226,7 +226,7 @@ class _Exchange:
         started_s = loop.time()
         try:
             return await self._send_once()
-        except _StaleError:
+        except StaleConnectionError:
             if loop.time() - started_s > STALE_WITHIN_S:
                 raise
             return await self._send_once()
