@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The locks are resolved for every Python we take, each package with its hash; rapidocr-onnxruntime says "below 3.13",
+# though it is pure Python and reads just as well there.
+LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts
 
 .PHONY: install serve test check bench lock format docs clean
@@ -45,11 +48,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.local: requirements/local.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Pointsman and its engines into $(VENV): about 320 MB to download, 1 GB on disk, once …"
-	@$(PIP) install --require-hashes --no-deps -r requirements/local.lock
+	@$(PIP) install $(LOCKED) -r requirements/local.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.local | $(VENV)/bin/python
 	@echo "Installing the development tools into $(VENV): about 40 MB to download, once …"
-	@$(PIP) install --quiet --require-hashes --no-deps -r requirements/dev.lock
+	@$(PIP) install --quiet $(LOCKED) -r requirements/dev.lock
 	@touch $@
