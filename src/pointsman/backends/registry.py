@@ -10,6 +10,9 @@ from pointsman.backends import openai_http
 from pointsman.backends.base import Backend, Toolbox
 from pointsman.backends.llama_cpp import LlamaCpp
 from pointsman.backends.managed import Engine, ManagedBackend
+from pointsman.backends.ocr import Ocr
+from pointsman.backends.stt import Stt
+from pointsman.backends.tts import Tts
 from pointsman.settings import ManagedBase, Model
 
 Deployments = tuple[tuple[str, Backend], ...]
@@ -28,7 +31,10 @@ def managed(engine: Callable[[M], Engine]) -> Factory:
 
 BACKENDS: Mapping[str, Factory] = {
     "llama_cpp": managed(LlamaCpp),
+    "ocr": managed(Ocr),
     "openai": openai_http.attach,
+    "stt": managed(Stt),
+    "tts": managed(Tts),
 }
 
 

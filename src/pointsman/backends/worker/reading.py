@@ -54,6 +54,7 @@ class Reader:
             intra_op_num_threads=threads,
             inter_op_num_threads=1,
             use_cls=False,
+            rec_batch_num=1,  # lines padded to the longest of six take longer than one by one
             det_limit_type="max",
             det_unclip_ratio=UNCLIP,
         )
