@@ -88,9 +88,9 @@ class AiohttpClient:
         limits = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self.session().get(url, headers=dict(headers), allow_redirects=False, timeout=limits) as answer:
-                return answer.status, await _bounded(answer.content, url, self.max_body_bytes)
+                return answer.status, await _bounded(answer.content, self.max_body_bytes)
         except FOREIGN as error:
-            raise _mapped(error, url) from error
+            raise _mapped(error) from error
 
     def session(self) -> aiohttp.ClientSession:
         """The one session, with its pool of connections."""
@@ -167,7 +167,7 @@ class _Exchange:
         try:
             answer = await self._send()
         except FOREIGN as error:
-            raise _mapped(error, self._url) from error
+            raise _mapped(error) from error
         self._answer, headers = answer, answer.headers
         self.status = answer.status
         self.content_type = headers.get("Content-Type", "")
@@ -175,7 +175,7 @@ class _Exchange:
         if encoding != "identity":
             answer.close()
             raise UpstreamError(
-                f"{self._url} compressed its answer ({encoding}) though nobody asked; switch that off there",
+                f"The model's server compressed its answer ({encoding}) though nobody asked; switch that off there",
                 code="upstream_protocol",
                 upstream_status=answer.status,
             )
@@ -206,7 +206,7 @@ class _Exchange:
         try:
             chunk = await self._content().readany()
         except FOREIGN as error:
-            raise _mapped(error, self._url, self.status) from error
+            raise _mapped(error, self.status) from error
         if not self._last:
             self._from_now_idle()
         if not chunk:
@@ -219,7 +219,7 @@ class _Exchange:
         try:
             return await _bounded(self._content(), self._url, self._client.max_body_bytes, self._from_now_idle)
         except FOREIGN as error:
-            raise _mapped(error, self._url, self.status) from error
+            raise _mapped(error, self.status) from error
 
     async def _send(self) -> aiohttp.ClientResponse:
         loop = asyncio.get_running_loop()
@@ -246,7 +246,7 @@ class _Exchange:
 
     def _content(self) -> aiohttp.StreamReader:
         if self._answer is None:
-            raise UpstreamError(f"{self._url}: the answer is read outside its context", code="upstream_protocol")
+            raise UpstreamError("The answer is read outside its context", code="upstream_protocol")
         return self._answer.content
 
     def _from_now_idle(self) -> None:
@@ -260,9 +260,7 @@ class _Exchange:
         return f"HttpReply({self._url}, {self.status or 'not sent'})"
 
 
-async def _bounded(
-    content: aiohttp.StreamReader, url: str, max_bytes: int, on_first: Callable[[], None] | None = None
-) -> bytes:
+async def _bounded(content: aiohttp.StreamReader, max_bytes: int, on_first: Callable[[], None] | None = None) -> bytes:
     """All of it, up to a limit that protects the gateway's memory."""
     chunk = await content.readany()
     if on_first:
@@ -272,7 +270,7 @@ async def _bounded(
         pieces.append(chunk)
         size_bytes += len(chunk)
         if size_bytes > max_bytes:
-            raise UpstreamError(f"{url} sent more than {max_bytes} bytes", code="upstream_protocol")
+            raise UpstreamError(f"The model's server sent more than {max_bytes} bytes", code="upstream_protocol")
         chunk = await content.readany()
     return b"".join(pieces)
 
@@ -309,18 +307,18 @@ def _seconds(retry_after: str, unix: Callable[[], float]) -> float | None:
         return None
 
 
-def _mapped(error: Exception, url: str, status: int = 0) -> UpstreamError:
-    """The seam: every exception of the library and the system in our words.
+def _mapped(error: Exception, status: int = 0) -> UpstreamError:
+    """The seam: every exception of the library and the system in our words, which name no address: callers read them.
 
     1. never connected → unreachable  2. silence → timeout  3. not HTTP → protocol  4. cut off → cut
     """
-    said = type(error).__name__
-    if not isinstance(error, aiohttp.ServerDisconnectedError):  # its text is a dump of headers
-        said += f": {error}"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
-        return UpstreamError(f"{url} cannot be reached ({said}); is it running?", code="upstream_unreachable")
+        return UpstreamError("The model's server cannot be reached; is it running?", code="upstream_unreachable")
     if isinstance(error, TimeoutError):
-        return UpstreamError(f"{url} was silent for too long", code="upstream_timeout", upstream_status=status)
+        return UpstreamError(
+            "The model's server was silent for too long", code="upstream_timeout", upstream_status=status
+        )
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
-        return UpstreamError(f"{url} does not speak HTTP properly ({said})", code="upstream_protocol")
-    return UpstreamError(f"{url} closed the connection early ({said})", code="upstream_cut", upstream_status=status)
+        return UpstreamError("The model's server does not speak HTTP properly", code="upstream_protocol")
+    said = "The model's server closed the connection early"
+    return UpstreamError(said, code="upstream_cut", upstream_status=status)

@@ -56,7 +56,7 @@ async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) 
             chunk, tail = _unix_lines(tail + chunk)  # noqa: PLW2901  # one name; no copy where events arrive whole
         if not chunk.endswith(b"\n\n"):
             cut = chunk.rfind(b"\n\n") + 2 if b"\n\n" in chunk else 0
-            chunk, tail = chunk[:cut], chunk[cut:] + tail  # noqa: PLW2901
+            chunk, tail = chunk[:cut], chunk[cut:] + tail  # noqa: PLW2901  # as above
             if len(tail) > MAX_EVENT_BYTES:
                 raise UpstreamError(f"`{model_id}` sent an event without end", code="upstream_protocol")
             if not chunk:
