@@ -217,7 +217,7 @@ class _Exchange:
     async def read(self) -> bytes:
         """The whole body."""
         try:
-            return await _bounded(self._content(), self._url, self._client.max_body_bytes, self._from_now_idle)
+            return await _bounded(self._content(), self._client.max_body_bytes, self._from_now_idle)
         except FOREIGN as error:
             raise _mapped(error, self.status) from error
 
