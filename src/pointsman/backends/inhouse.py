@@ -1,6 +1,6 @@
 """What the engines of our own worker have alike: how the child is launched, how big its weights are.
 
-Knows: `python -m pointsman.backends.worker`, files on disk. Does not know: engines' libraries: the gateway imports none.
+Knows: `python -m pointsman.backends.worker`, files on disk. Does not know: their libraries: the gateway imports none.
 """
 
 import sys

@@ -35,7 +35,7 @@ class OcrEngine:
 
     def __init__(self, config: OcrConfig) -> None:
         self.config = config
-        self._reader = Reader(config.threads)
+        self._reader = Reader(config.threads, config.slots)
         self._bounds = Bounds(
             max_frames=config.max_frames,
             max_pixels=config.max_pixels,

@@ -7,6 +7,7 @@ that the columns of a table stay columns.
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from queue import SimpleQueue
 from statistics import median
 from typing import Any
 
@@ -44,20 +45,23 @@ class Box(Value, frozen=True):
 
 
 class Reader:
-    """The recogniser. One call at a time per thread; holds about 50 MB."""
+    """As many recognisers as may read at a time, for one keeps notes between its steps; each holds about 60 MB."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, slots: int) -> None:
         from rapidocr_onnxruntime import RapidOCR
 
         cv2.setNumThreads(threads)
-        self._ocr: Any = RapidOCR(
-            intra_op_num_threads=threads,
-            inter_op_num_threads=1,
-            use_cls=False,
-            rec_batch_num=1,  # lines padded to the longest of six take longer than one by one
-            det_limit_type="max",
-            det_unclip_ratio=UNCLIP,
-        )
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(slots):
+            recogniser = RapidOCR(
+                intra_op_num_threads=threads,
+                inter_op_num_threads=1,
+                use_cls=False,
+                rec_batch_num=1,  # lines padded to the longest of six take longer than one by one
+                det_limit_type="max",
+                det_unclip_ratio=UNCLIP,
+            )
+            self._idle.put(recogniser)
 
     def read(self, pixels: Pixels) -> str:
         """The text, lines apart by newlines; empty where there is none."""
@@ -74,7 +78,11 @@ class Reader:
         return max(upright, turned, key=_sureness)
 
     def _found(self, pixels: Pixels) -> list[Box]:
-        found, _ = self._ocr(np.ascontiguousarray(pixels[:, :, ::-1]))  # it wants BGR
+        recogniser = self._idle.get()
+        try:
+            found, _ = recogniser(np.ascontiguousarray(pixels[:, :, ::-1]))  # it wants BGR
+        finally:
+            self._idle.put(recogniser)
         return [_box(corners, text, float(score)) for corners, text, score in found or ()]
 
 

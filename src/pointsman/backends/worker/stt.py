@@ -114,7 +114,7 @@ class SttEngine:
     def _whole(self, ask: Ask, stop: Stop) -> Generator[bytes, None, None]:
         listening = self._listen(ask.data, "file", ask.wish, stop)
         segments = tuple(listening)
-        yield written(ask, segments, listening)
+        yield written(ask, segments, listening, self.made_by)
 
     def _events(self, ask: Ask, stop: Stop) -> Generator[bytes, None, None]:
         listening = self._listen(ask.data, "file", ask.wish, stop)
@@ -161,6 +161,7 @@ class _Done(msgspec.Struct, frozen=True, kw_only=True):
 class _Plain(msgspec.Struct, frozen=True):
     text: str
     usage: _Seconds
+    made_by: str = msgspec.field(name="x-made-by")
 
 
 class _Verbose(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,11 +170,12 @@ class _Verbose(msgspec.Struct, frozen=True, omit_defaults=True):
     duration: float
     text: str
     usage: _Seconds
+    made_by: str = msgspec.field(name="x-made-by")
     segments: tuple[Segment, ...] | None = None
     words: tuple[Word, ...] | None = None
 
 
-def written(ask: Ask, segments: tuple[Segment, ...], heard: Listening) -> bytes:
+def written(ask: Ask, segments: tuple[Segment, ...], heard: Listening, made_by: str) -> bytes:
     """The body in the format asked for."""
     text = "".join(segment.text for segment in segments).strip()
     usage = _Seconds(seconds=math.ceil(heard.duration_s))
@@ -184,7 +186,7 @@ def written(ask: Ask, segments: tuple[Segment, ...], heard: Listening) -> bytes:
     if ask.response_format == "vtt":
         return f"WEBVTT\n\n{subtitles(segments, '.', numbered=False)}".encode()
     if ask.response_format == "json":
-        return msgspec.json.encode(_Plain(text=text, usage=usage))
+        return msgspec.json.encode(_Plain(text=text, usage=usage, made_by=made_by))
     bare = tuple(msgspec.structs.replace(segment, words=()) for segment in segments)
     return msgspec.json.encode(
         _Verbose(
@@ -193,6 +195,7 @@ def written(ask: Ask, segments: tuple[Segment, ...], heard: Listening) -> bytes:
             duration=round(heard.duration_s, 3),
             text=text,
             usage=usage,
+            made_by=made_by,
             segments=bare if "segment" in ask.granularities else None,
             words=tuple(w for segment in segments for w in segment.words) if "word" in ask.granularities else None,
         )
