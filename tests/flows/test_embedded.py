@@ -181,7 +181,7 @@ def test_a_picture_that_is_none(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="auto", messages=[{"role": "user", "content": [part]}])
     assert caught.value.code == "invalid_media"
-    assert caught.value.param == "messages[0].content[0].image_url"
+    assert str(caught.value.param).startswith("messages[0].content[0].image_url")
 
 
 def test_a_picture_without_text_is_not_made_up(client: openai.OpenAI) -> None:
@@ -192,7 +192,7 @@ def test_a_picture_without_text_is_not_made_up(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="auto", messages=[{"role": "user", "content": [part]}])
     text = (answer.choices[0].message.content or "").lower()
     assert "200" in text
-    assert "ocr" in text
+    assert "no vision model" in text
 
 
 def test_recordings_that_are_none(server: Server, client: openai.OpenAI) -> None:
