@@ -59,7 +59,7 @@ def _listen(settings: Settings, console: Console) -> socket.socket:
 
 
 async def _pull(app: "App", console: Console) -> None:
-    """Fetch what preloaded models lack. A failure is shown; the server starts all the same and the fleet tries again."""
+    """Fetch what preloaded models lack. A failure is shown; the server starts all the same, and tries again."""
     from pointsman.sources.display import pull_with_display
     from pointsman.sources.pull import wanted_of
 

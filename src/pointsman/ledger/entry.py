@@ -3,7 +3,6 @@
 Knows: the clock, the order in which the corridor reports, how a context can be left. Does not know: what sinks do.
 Invariants: one Outcome for each entry, whatever happened (success, error, cancellation, a reader that stopped early);
 nothing is raised on the way out; a sink that fails changes neither the answer nor what the other sinks hear.
-A hand-written context manager: `@asynccontextmanager` costs twice as much on every request.
 """
 
 from collections.abc import Mapping

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pointsman.backends.worker.media import Pcm, wav_header
+from pointsman.backends.worker.server import Answer, Stop
 from pointsman.backends.worker.wire import Body
 
 BOUNDARY = "pointsman-sample"
@@ -38,6 +39,11 @@ def chat_body(*parts: object, **members: object) -> Body:
     """One user message of these parts after a system message."""
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": list(parts)}]
     return json_body(messages=messages, **members)
+
+
+def result(answer: Answer) -> bytes:
+    """All that an answer's work yields."""
+    return b"".join(answer.chunks(Stop()))
 
 
 def data_uri(data: bytes, mime: str) -> str:
