@@ -363,9 +363,12 @@ IMPORT_NAMES = {
 }  # fmt: skip
 
 
+WITH_ENGINES = ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py")
+
+
 @pytest.mark.parametrize(("rooms", "extra"), [("gateway", ()), ("worker", ("local",))])
 def test_every_import_is_a_declared_dependency(rooms: str, extra: tuple[str, ...]) -> None:
-    """The gateway runs on the base install; only a worker child may need an engine's package."""
+    """The gateway runs on the base install; only a worker child, and its samples, may need an engine's package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"] + [name for group in extra for name in project["optional-dependencies"][group]]
     names = [re.split(r"[<>=!~\[ ]", requirement)[0] for requirement in wanted]
@@ -374,7 +377,7 @@ def test_every_import_is_a_declared_dependency(rooms: str, extra: tuple[str, ...
     undeclared = [
         f"{name}: {module}"
         for name, tree in source()
-        if ("backends/worker" in name) == (rooms == "worker")
+        if name.startswith(WITH_ENGINES) == (rooms == "worker")
         for module in _imported(tree)
         if module not in declared and module not in sys.stdlib_module_names
     ]
