@@ -37,6 +37,7 @@ class Stt:
             label=model.name or model.id,
             beam_size=model.beam_size,
             initial_prompts=tuple(model.initial_prompts.items()),
+            languages=model.languages,
         )
         return inhouse.launch("stt", config)
 

@@ -21,12 +21,13 @@ class WorkerConfig(Value, frozen=True):
 
 class SttConfig(WorkerConfig, frozen=True, kw_only=True):
     """`path` is a folder of CTranslate2 Whisper weights; `initial_prompts` pairs a language with the prompt that fixes
-    its script."""
+    its script; an unsure guess of the language falls on one of `languages`, where there are any."""
 
     path: str
     label: str
     beam_size: int = 1
     initial_prompts: tuple[tuple[str, str], ...] = ()
+    languages: tuple[str, ...] = ()
     max_audio_s: float = 7200.0
 
 

@@ -7,10 +7,11 @@ another language, and claims none for what it heard.
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
+from pointsman.backends.worker.config import SttConfig
 from pointsman.backends.worker.media import Piece, Samples
 from pointsman.backends.worker.server import Stop
 from pointsman.errors import RequestError
@@ -36,6 +37,9 @@ NAMES = {
 
 SPOKEN_ALIKE = {"ur": "hi"}
 """Spoken Urdu and Hindi are one language to a recogniser; where a prompt for the second is configured, it decides."""
+
+SURE = 0.5
+"""A language is detected where more than half the probability lies on it, as faster-whisper too has it."""
 
 LOOPING = 2.4
 """Whisper's own threshold: text that compresses better than this says the same over and over."""
@@ -77,16 +81,20 @@ class Wish(Value, frozen=True):
 class Hearing:
     """One Whisper model. `language` after a run is what was spoken, as far as is known."""
 
-    def __init__(
-        self, path: str, threads: int, workers: int, beam_size: int, prompts: tuple[tuple[str, str], ...]
-    ) -> None:
+    def __init__(self, config: SttConfig) -> None:
         from faster_whisper import WhisperModel  # here: a worker that needs no speech does not import it
 
         self._model: Any = WhisperModel(
-            path, device="cpu", compute_type="int8", cpu_threads=threads, num_workers=workers, local_files_only=True
+            config.path,
+            device="cpu",
+            compute_type="int8",
+            cpu_threads=config.threads,
+            num_workers=config.slots,
+            local_files_only=True,
         )
-        self._beam_size = beam_size
-        self._prompts = dict(prompts)
+        self._beam_size = config.beam_size
+        self._prompts = dict(config.initial_prompts)
+        self._expected = config.languages
 
     @property
     def is_multilingual(self) -> bool:
@@ -123,10 +131,10 @@ class Hearing:
             return iter(()), language
         if not self.is_multilingual:
             return segments, language
-        heard = info.language
-        twin = SPOKEN_ALIKE.get(heard, heard)
-        spoken = language or (twin if twin in self._prompts else heard)
-        if not language and (spoken != heard or spoken in self._prompts):
+        if language:
+            return segments, language
+        spoken = judged(info.language, dict(info.all_language_probs or ()), self._prompts, self._expected)
+        if spoken != info.language or spoken in self._prompts:
             segments, _ = self._run(samples, spoken, wish)
         return segments, spoken
 
@@ -143,6 +151,15 @@ class Hearing:
             vad_filter=True,
         )
         return result
+
+
+def judged(detected: str, chances: Mapping[str, float], prompted: Collection[str], expected: tuple[str, ...]) -> str:
+    """The language to go on with: 1. an unsure guess falls on an expected language; 2. of two that sound alike, on the
+    one that has a prompt for its script."""
+    if expected and detected not in expected and chances.get(detected, 1.0) < SURE:  # 1
+        detected = max(expected, key=lambda language: chances.get(language, 0.0))
+    twin = SPOKEN_ALIKE.get(detected, detected)  # 2
+    return twin if twin in prompted else detected
 
 
 class Listening:

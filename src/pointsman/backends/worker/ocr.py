@@ -11,7 +11,7 @@ import msgspec
 
 from pointsman.backends.worker import media
 from pointsman.backends.worker.chat import Attachment, ChatBody, Teller, attachments, question
-from pointsman.backends.worker.config import OcrConfig
+from pointsman.backends.worker.config import OcrConfig, SttConfig
 from pointsman.backends.worker.film import Bounds, Film, watch
 from pointsman.backends.worker.hearing import Hearing, Wish
 from pointsman.backends.worker.pictures import measured, open_picture
@@ -42,7 +42,7 @@ class OcrEngine:
             max_s=config.max_video_s,
             threads=config.threads,
         )
-        self._hearing = Hearing(config.speech, config.threads, config.slots, 1, ()) if config.speech else None
+        self._hearing = Hearing(_speech(config)) if config.speech else None
 
     def __repr__(self) -> str:
         return f"OcrEngine({'with' if self._hearing else 'without'} speech)"
@@ -116,6 +116,17 @@ class OcrEngine:
 
 def load(config: bytes) -> OcrEngine:
     return OcrEngine(msgspec.json.decode(config, type=OcrConfig))
+
+
+def _speech(config: OcrConfig) -> SttConfig:
+    return SttConfig(
+        model_id=config.model_id,
+        api_key=config.api_key,
+        slots=config.slots,
+        threads=config.threads,
+        path=config.speech,
+        label="speech",
+    )
 
 
 def is_film(attachment: Attachment) -> bool:

@@ -42,7 +42,7 @@ class SttEngine:
 
     def __init__(self, config: SttConfig) -> None:
         self.config = config
-        self.hearing = Hearing(config.path, config.threads, config.slots, config.beam_size, config.initial_prompts)
+        self.hearing = Hearing(config)
         self.made_by = f"faster-whisper, {config.label}"
 
     def __repr__(self) -> str:
