@@ -345,7 +345,7 @@ def test_the_default_settings_are_one_file() -> None:
 
 
 def test_tests_replace_nothing_of_ours() -> None:
-    """No mock library, no patched attribute: the real thing, or the fake that ships at the seam. Variables may be set."""
+    """No mock library, no patched attribute: the real thing, or the fake at the seam. Variables may be set."""
     patched = re.compile(r"patch\.(set|del)(attr|item)$")
     replaced = [
         f"{name}:{node.lineno}"
