@@ -81,12 +81,12 @@ class _Library:
         )
         if self.rate_hz <= 0:
             raise RuntimeError(f"espeak-ng cannot start with its data at {data_path}")
-        self._lib.espeak_SetSynthCallback(self._callback)
 
     def say(self, text: str, voice: str, wpm: int) -> Pcm:
         raw = text.encode() + b"\0"
         with self._lock:
             self._heard = [np.zeros(0, np.int16)]
+            self._lib.espeak_SetSynthCallback(self._callback)  # each time: another object may have set its own
             if self._lib.espeak_SetVoiceByName(voice.encode()):
                 raise RuntimeError(f"espeak-ng has no voice {voice}")
             self._lib.espeak_SetParameter(RATE, wpm, 0)
