@@ -118,6 +118,22 @@ def test_a_large_configuration_and_the_environment_arrive(tmp_path: Path) -> Non
     asyncio.run(scene())
 
 
+def test_credentials_in_our_environment_stay_with_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REMOTE_API_KEY", "HF_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "KEYBOARD"):
+        monkeypatch.setenv(name, "x")
+    code = LISTENING.replace(
+        "time.sleep(60)",
+        "import os; print(sorted(n for n, v in os.environ.items() if v == 'x'), flush=True); time.sleep(60)",
+    )
+
+    async def scene() -> None:
+        child = await spawn(code, tmp_path)
+        until(lambda: child.log_tail().endswith("['KEYBOARD']"))
+        await child.stop(1)
+
+    asyncio.run(scene())
+
+
 def test_chatter_is_no_announcement(tmp_path: Path) -> None:
     code = LISTENING.replace("import sys, time", "import sys, time; print('{\"port\": 1}', flush=True)")
 

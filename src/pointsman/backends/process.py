@@ -12,6 +12,7 @@ only then. Spawn from the event loop's thread: the kernel ties the child to the 
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -28,6 +29,7 @@ TAIL_BYTES = 4096
 TAIL_LINES = 20
 DYING_S = 1.0
 MAX_LOG_BYTES = 16 * 1024 * 1024
+SECRET = re.compile(r"(?i)(^|_)(key|token|secret|password|credentials?)s?($|_)")
 
 
 class _Announcement(msgspec.Struct):
@@ -160,7 +162,7 @@ def _popen(
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             process = subprocess.Popen(
-                argv, stdin=theirs.fileno(), stdout=log, stderr=log, env={**os.environ, **dict(env)}
+                argv, stdin=theirs.fileno(), stdout=log, stderr=log, env={**_without_secrets(), **dict(env)}
             )
         finally:
             os.close(log)
@@ -170,6 +172,11 @@ def _popen(
     finally:
         theirs.close()
     return process, ours
+
+
+def _without_secrets() -> dict[str, str]:
+    """Our environment, less what looks like a credential: an engine needs no key of a remote model."""
+    return {name: value for name, value in os.environ.items() if not SECRET.search(name)}
 
 
 def _previous(log_path: Path) -> Path:
