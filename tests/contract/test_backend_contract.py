@@ -4,6 +4,7 @@ To put a backend under the contract, add a line to `CASES`.
 """
 
 import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 import uvloop
 from pydantic import TypeAdapter
 
+from pointsman.backends import inhouse
 from pointsman.backends.base import Backend, Toolbox
 from pointsman.backends.registry import build
 from pointsman.clock import SystemClock
@@ -74,6 +76,7 @@ def has_content(body: bytes) -> bool:
     return bool(message["content"])
 
 
+READY_PNG = "data:image/png;base64," + base64.b64encode(inhouse.sample("ready.png")).decode()
 SMOLLM2 = {
     "id": "smol",
     "backend": "llama_cpp",
@@ -91,7 +94,29 @@ LLAMA_CPP = Case(
     slots="/slots",
 )
 OPENAI = msgspec.structs.replace(LLAMA_CPP, name="openai", attach=True)
-CASES = [LLAMA_CPP, OPENAI]
+STT = Case(
+    name="stt",
+    model={"id": "stt", "backend": "stt", "source": {"packaged": "whisper-tiny-en-int8"}, "threads": 1},
+    request=form_request(Kind.TRANSCRIPTION, inhouse.sample("ready.ogg"), "audio/ogg"),
+    answered=lambda body: "train" in msgspec.json.decode(body)["text"],
+)
+TTS = Case(
+    name="tts",
+    model={"id": "tts", "backend": "tts", "voices": {"en": {"packaged": "piper-en-us-joe-medium"}}, "threads": 1},
+    request=json_request(Kind.SPEECH, input="The train is ready.", response_format="wav"),
+    answered=lambda body: body.startswith(b"RIFF") and len(body) > 30_000,
+    stream=json_request(Kind.SPEECH, stream=True, input="The next train is ready to leave the station. " * 20),
+)
+OCR = Case(
+    name="ocr",
+    model={"id": "ocr", "backend": "ocr", "speech": {"packaged": "whisper-tiny-en-int8"}, "threads": 1},
+    request=json_request(
+        Kind.CHAT,
+        messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": READY_PNG}}]}],
+    ),
+    answered=lambda body: b"READY" in body,
+)
+CASES = [LLAMA_CPP, OPENAI, STT, TTS, OCR]
 MANAGED = [case for case in CASES if not case.attach]
 STREAMING = [case for case in CASES if case.stream]
 
