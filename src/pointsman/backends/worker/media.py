@@ -34,7 +34,7 @@ OPEN_OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
 
 SOUND = "wav, mp3, m4a, flac, ogg or webm"
 
-PIECE_S = 300.0
+PIECE_S = 120.0
 SEEK_S = 20.0
 WINDOW_S = 0.2
 
