@@ -54,8 +54,8 @@ def wav(pcm: Pcm, rate_hz: int = 16_000) -> bytes:
     return wav_header(rate_hz, pcm.nbytes) + pcm.tobytes()
 
 
-def tone(seconds: float, hertz: float = 220.0, rate_hz: int = 16_000) -> Pcm:
-    times = np.arange(int(seconds * rate_hz)) / rate_hz
+def tone(duration_s: float, hertz: float = 220.0, rate_hz: int = 16_000) -> Pcm:
+    times = np.arange(int(duration_s * rate_hz)) / rate_hz
     return (np.sin(2 * np.pi * hertz * times) * 8000).astype(np.int16)
 
 

@@ -2,7 +2,7 @@
 
 Knows: how an answer is worded. Does not know: recognisers (`reading`, `hearing`), files (`pictures`, `film`, `media`).
 It understands nothing it sees and says so: every answer begins with how it was made, and holds only what was read,
-transcribed or measured. A question is not answered, and the answer says that too.
+transcribed or measured. A question gets the same reading, and the answer says so.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ MADE_BY = "RapidOCR and frame sampling; no vision model"
 PREFACE = (
     "This was made by text recognition{films}; no vision model looked at {what}, so only text and measurements follow."
 )
-NO_ANSWER = " Your question is therefore not answered here."
+NO_ANSWER = " A question that asks for more cannot be answered here."
 BREAK = "\n"
 SCRIPTS = "Latin or Chinese script"
 
