@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -390,3 +391,14 @@ def _imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield str(node.module).split(".")[0]
+
+
+def test_the_wheel_holds_what_the_package_needs(tmp_path: Path) -> None:
+    """Every tracked file of the package, data and all, and nothing of the checkout around it."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    needed = {str(path.relative_to(ROOT / "src")) for path in tracked("src/pointsman")}
+    assert needed <= held
+    assert all(name.startswith("pointsman/") for name in held)
