@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from pointsman import settings
 from pointsman.cli import app
@@ -98,6 +99,26 @@ def test_modules_shown_exist() -> None:
         targets += [ROOT / path for path in re.findall(r"`((?:src|tests|scripts|examples|docs|bench)/[\w./-]+)`", text)]
     assert targets
     assert not [str(target) for target in targets if not target.exists()]
+
+
+@pytest.mark.parametrize(
+    ("example", "words", "model"),
+    [
+        ("small-large-pair", "Hello!", "3b"),
+        ("small-large-pair", "What is the capital of France?", "3b"),
+        ("small-large-pair", "Compare TCP and UDP for a video game.", "8b"),
+        ("small-large-pair", "Prove that there are infinitely many primes.", "8b"),
+        ("laptop-and-remote", "Hello!", "smollm2-135m-instruct"),
+        ("laptop-and-remote", "Think hard: compare TCP and UDP for a video game.", "remote-large"),
+        ("max-serve-three", "Write a Python function that adds two numbers.", "qwen-coder"),
+        ("max-serve-three", "Prove that there are infinitely many primes.", "deepseek-r1"),
+        ("max-serve-three", "Hello!", "llama"),
+        ("vllm-blackwell", "Write a Python function that adds two numbers.", "qwen2.5-coder-7b"),
+    ],
+)
+def test_examples_route_as_they_say(example: str, words: str, model: str) -> None:
+    done = CliRunner().invoke(app, ["explain", "--json", "--config", str(ROOT / f"examples/{example}.yaml"), words])
+    assert json.loads(done.stdout)["model"] == model
 
 
 # ---------------------------------------------------------------- names
