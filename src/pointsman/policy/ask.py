@@ -20,7 +20,7 @@ from pointsman.types import (
 )
 
 UNKNOWN_LANGUAGES = frozenset({"", "und", "unknown", "zxx"})
-GUESSED_ROOM_TOKENS = 64
+LEAST_ROOM_TOKENS = 64
 _CERTAIN_USE_CASE = {Kind.TRANSCRIPTION: UseCase.STT, Kind.SPEECH: UseCase.TTS}
 # An audio endpoint settles both by itself; the text beside a recording is a hint that a model may ignore.
 _CERTAIN_INPUTS = {Kind.TRANSCRIPTION: (Modality.AUDIO,), Kind.SPEECH: (Modality.TEXT,)}
@@ -77,8 +77,8 @@ def needs_of(request: Request, signals: Signals, world: World, order: tuple[str,
         is_spoken=request.kind in _CERTAIN_USE_CASE or Modality.AUDIO in signals.inputs,
         prompt_tokens=signals.prompt_tokens,
         answer_tokens=signals.output_tokens if stated is None else min(stated, signals.output_tokens or stated),
-        # A guess at the answer's length must not refuse a request; a stated length counts in full.
-        room_tokens=min(signals.output_tokens, GUESSED_ROOM_TOKENS) if stated is None else stated,
+        # A guess at the answer's length must not refuse a request, nor a stated ceiling: an engine stops where it must.
+        room_tokens=min(signals.output_tokens if stated is None else stated, LEAST_ROOM_TOKENS),
         needs_tools=signals.needs_tools or limits.needs_tools,
         max_cost_per_mtok=limits.max_cost_per_mtok,
         max_latency_s=limits.max_latency_s,

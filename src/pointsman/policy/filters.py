@@ -14,6 +14,9 @@ from pointsman.types import Breaker, DeploymentView, ModelCard, Rejected, Tier
 MB = 1_000_000
 
 
+SURE_SHARE = 0.75  # of the estimated prompt: a tokenizer may need fewer tokens than the estimate, hardly less than this
+
+
 class Gate(StrEnum):
     """Every code a `Rejected` can carry, in the order of the gates."""
 
@@ -91,12 +94,13 @@ def speaks_language(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
 
 
 def fits_context(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
-    needed = ask.prompt_tokens + ask.room_tokens
-    if not card.context_tokens or needed <= card.context_tokens:
+    """Only what surely does not fit is refused here; in doubt the engine, which has a tokenizer, decides."""
+    sure_tokens = int(ask.prompt_tokens * SURE_SHARE) + ask.room_tokens
+    if not card.context_tokens or sure_tokens <= card.context_tokens:
         return None
     return (
-        f"needs {needed:,} tokens ({ask.prompt_tokens:,} prompt + {ask.room_tokens:,} answer) in a context of "
-        f"{card.context_tokens:,}: shorten the prompt or lower max_tokens by {needed - card.context_tokens:,}"
+        f"needs about {ask.prompt_tokens:,} tokens for the prompt in a context of {card.context_tokens:,}: "
+        f"shorten the prompt by about {ask.prompt_tokens + ask.room_tokens - card.context_tokens:,}"
     )
 
 
