@@ -1,0 +1,13 @@
+"""What is it? `Request → Signals`, pure: the same request always gives the same signals.
+
+Knows: which of a request's words count (`reading`), how words are cut in any script (`lexis`), what phrases speak for
+(`phrases`, `rulebook`, `rules.yaml`), what code and mathematics look like (`shape`), which language words belong to
+(`scripts`, `language`, `romanised`, `identify`), how evidence becomes a probability (`evidence`). Does not know: models,
+settings beyond `routing`, the hour, chance, logs.
+
+Invariants: `measure` never raises on any text; every probability lies in [0, 1] and every label has evidence; the text
+looked at is capped, so that the cost of a prompt is bounded however long it is; a prompt cannot order its own labels.
+Probabilities follow the bands of `Scored.band`; they are ranks with a meaning, not yet calibrated frequencies.
+
+To add a signal: one pure function, one field of `Signals`, golden samples. To add a rule: an entry of `rules.yaml`.
+"""

@@ -1,0 +1,68 @@
+"""How evidence becomes a probability.
+
+Knows: votes for labels of one question. Does not know: where they come from.
+
+The scheme, on purpose one that fits in a head: votes for one label combine by noisy-or (`1 − Π(1 − strength)`), so that
+two hints are worth more than one and none is worth more than certainty; each label's combined strength becomes odds
+(`s / (1 − s)`) on top of its prior odds; the default label starts at odds 1; odds are normalised. One vote of strength
+.8 against no other thus ends near .8, and the bands of `Scored.band` mean what a rule's author meant.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from pointsman.types import Scored
+
+STRONGEST = 0.98
+NOTHING = "nothing spoke for another label"
+
+
+class Vote(NamedTuple):
+    """One piece of evidence: `strength` in [0, 1], `why` in words for an operator."""
+
+    label: str
+    strength: float
+    why: str
+
+
+def settle(votes: Iterable[Vote], default: str, priors: Mapping[str, float]) -> Scored:
+    """The label with the best odds. `priors`: prior odds of every label but the default, whose odds start at 1."""
+    missed = dict.fromkeys((default, *priors), 1.0)
+    whys: dict[str, list[str]] = {}
+    for label, strength, why in votes:
+        missed[label] = missed.get(label, 1.0) * (1.0 - min(strength, STRONGEST))
+        whys.setdefault(label, []).append(why)
+    odds = {
+        label: (1.0 if label == default else priors.get(label, 0.0)) + 1.0 / max(miss, 1.0 - STRONGEST) - 1.0
+        for label, miss in missed.items()
+    }
+    return ranked(odds, lambda label: tuple(whys.get(label, ())) or (NOTHING,))
+
+
+def ranked(odds: Mapping[str, float], evidence: Callable[[str], tuple[str, ...]]) -> Scored:
+    """Odds normalised: best label first, runners-up of at least 1 % behind it. Ties go to the label named first."""
+    total = sum(odds.values())
+    order = sorted(odds.items(), key=lambda item: -item[1])
+    (label, best), rest = order[0], order[1:4]
+    return Scored(
+        label=label,
+        p=round(best / total, 4),
+        alternatives=tuple((name, round(value / total, 4)) for name, value in rest if value / total >= 0.01),
+        evidence=evidence(label),
+    )
+
+
+
+def certain(label: str, why: str) -> Scored:
+    """A label nobody need guess."""
+    return Scored(label=label, p=1.0, evidence=(why,))
+
+
+def or_abstain(scored: Scored, floor: float, default: str) -> Scored:
+    """The label, or the safe default where it is less sure than `floor`; what was given up stays visible."""
+    if scored.p >= floor:
+        return scored
+    known = dict(((scored.label, scored.p), *scored.alternatives))
+    others = tuple((label, p) for label, p in known.items() if label != default)
+    why = f"abstained: {scored.label} at {scored.p:.2f} is below {floor:.2f}"
+    return Scored(label=default, p=known.get(default, 0.0), alternatives=others, evidence=(why, *scored.evidence))

@@ -1,0 +1,213 @@
+"""Which of a request's words count, and how much.
+
+Knows: turns and roles, harness boilerplate, code, quotes, pasted text, the ways a prompt tries to order its own labels.
+Does not know: what the words mean.
+
+The user's present words weigh most: the last user turn, without tags that a harness put around or into it, without code,
+without what is quoted or pasted. What stands beside them (quotes, pasted text, earlier turns of the user) is kept apart
+and weighs little. System prompts, tool results and the assistant's turns are not read. Only the first and last
+kilobytes are looked at, and every pattern here is linear in the text, so that the cost is bounded.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pointsman.signals.lexis import folded, words_of
+from pointsman.types import Turn
+
+HEAD_CHARS, TAIL_CHARS = 4000, 2000  # of one turn, what is looked at
+ASK_HEAD_CHARS, ASK_TAIL_CHARS = 600, 400  # of its prose, what is taken for the instruction
+EARLIER_TURNS, EARLIER_CHARS = 3, 600
+FEWEST_WORDS = 2  # an instruction of fewer words is none: then what stands beside it counts
+
+_UNREAD_ROLES = frozenset({"system", "developer", "assistant", "tool", "function"})
+_FENCE = "```"
+_TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,40})(?:\s[^<>]{0,300})?>")
+# Around the user's own words a harness puts these; the words stay.
+_KEPT_TAGS = frozenset({"user_query", "user-query", "query", "question", "task", "prompt", "user_input", "user_message"})
+_HARNESS_PARTS = frozenset(
+    "system reminder environment context document documents doc docs file files source sources content attachment "
+    "attachments attached instructions rules memory memories history transcript example examples artifact stdout stderr "
+    "command tool result results output log logs search function ide workspace project metadata info details "
+    "diagnostics notification caveat persisted".split()
+)
+_INLINE_CODE = re.compile(r"`([^`\n]{1,300})`")
+_QUOTED = re.compile(r'(?<![\w])"([^"\n]{6,600})"|“([^”\n]{6,600})”|«([^»\n]{6,600})»')
+_QUOTED_LINE = re.compile(r"^[ \t]{0,3}>.*$", re.MULTILINE)
+_LINK = re.compile(r"https?://\S+|www\.\S+|(?<![\w.+-])[\w.+-]{1,64}@[\w.-]{1,255}")
+_OBJECT = re.compile(r"\A([^:\n]{3,160}?):\s+(\S.*)\Z", re.DOTALL)
+# Verbs whose object follows a colon: "translate to Hindi: …". What follows is not what is asked.
+_OBJECT_VERBS = frozenset(
+    "translate summarise summarize paraphrase rewrite rephrase proofread correct transliterate classify categorise "
+    "categorize pronounce say speak read repeat anuvad anuvaad anuvada अनुवाद மொழிபெயர் అనువదించు అనువదించండి অনুবাদ "
+    "भाषांतर અનુવાદ ಅನುವಾದಿಸಿ ಅನುವಾದ വിവർത്തനം ਅਨੁਵਾਦ".split()
+)
+
+
+class Reading(NamedTuple):
+    """The words of a request, sorted by weight. `last` is the last user turn, as written, capped, boilerplate removed."""
+
+    ask: str
+    words: list[str]
+    beside: str
+    beside_words: list[str]
+    earlier: str
+    earlier_words: list[str]
+    code: str
+    last: str
+    chars: int
+
+
+def read(turns: tuple[Turn, ...]) -> Reading:
+    """What the user says now, what stands beside it, what they said before."""
+    last, chars, before = _last_said(turns)
+    prose, code = _split_code(last)
+    prose = _LINK.sub(" ", prose)
+    ask, beside = _split_quotes(*_split_object(*_focused(prose)))
+    if len(words_of(folded(ask))) < FEWEST_WORDS:
+        ask, beside = prose[: ASK_HEAD_CHARS + ASK_TAIL_CHARS], ""
+    ask = _without_orders(folded(ask))
+    beside = _without_orders(folded(beside[: HEAD_CHARS // 2]))
+    earlier = _without_orders(folded(_earlier(before)))
+    return Reading(ask, words_of(ask), beside, words_of(beside), earlier, words_of(earlier), code, last, chars)
+
+
+def capped(text: str) -> str:
+    """The first and last kilobytes: where people put what they want."""
+    if len(text) <= HEAD_CHARS + TAIL_CHARS:
+        return text
+    return text[:HEAD_CHARS] + "\n\n" + text[-TAIL_CHARS:]
+
+
+def _last_said(turns: tuple[Turn, ...]) -> tuple[str, int, list[str]]:
+    """The last turn of the user that says something, its whole length, and what they said before, latest first."""
+    said = [turn.text for turn in turns if turn.role not in _UNREAD_ROLES][::-1][: 3 * EARLIER_TURNS]
+    for position, text in enumerate(said):
+        own = _without_harness(capped(text))
+        if not own.isspace() and own:
+            return own, len(text), said[position + 1 :]
+    return "", 0, []
+
+
+def _earlier(before: list[str]) -> str:
+    parts = (_split_code(_without_harness(capped(text)))[0].strip() for text in before[:EARLIER_TURNS])
+    return "\n".join(part[: EARLIER_CHARS // 2] for part in parts)[:EARLIER_CHARS]
+
+
+# ---------------------------------------------------------------- harness boilerplate
+
+
+def _without_harness(text: str) -> str:
+    """The text without `<system-reminder>…</system-reminder>` and its like; the text itself where nothing else is left."""
+    if "<" not in text or ">" not in text:
+        return text
+    kept, end = [], 0
+    for start, stop in _harness_spans(text):
+        kept.append(text[end:start])
+        end = stop
+    kept.append(text[end:])
+    rest = "".join(kept)
+    return rest if end == 0 or not rest.isspace() and rest else ""
+
+
+def _harness_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Outermost spans of harness elements, and the bare tags around the user's own words. One pass, a stack of one."""
+    name, start, depth = "", 0, 0
+    for tag in _TAG.finditer(text):
+        closes, tag_name = tag[1] == "/", tag[2].lower()
+        if name:
+            depth += (-1 if closes else 1) if tag_name == name else 0
+            if depth == 0:
+                yield start, tag.end()
+                name = ""
+        elif tag_name in _KEPT_TAGS:
+            yield tag.start(), tag.end()
+        elif not closes and _is_harness(tag_name):
+            name, start, depth = tag_name, tag.start(), 1
+    if name and start > len(text) // 2:  # unclosed because the cap cut it: all of the rest is boilerplate
+        yield start, len(text)
+
+
+def _is_harness(tag: str) -> bool:
+    """Whether any part of the name is a harness's: `context`, `system-reminder`, `ide_selection`; not `app-root`."""
+    return not _HARNESS_PARTS.isdisjoint(tag.replace("-", "_").split("_"))
+
+
+# ---------------------------------------------------------------- code, quotes, pasted text
+
+
+def _split_code(text: str) -> tuple[str, str]:
+    """(prose, code): fenced blocks and `inline` code apart. One word of inline code is a name and stays in the prose."""
+    if "`" not in text:
+        return text, ""
+    pieces = text.split(_FENCE)
+    prose, code = "\n".join(pieces[0::2]), "\n".join(pieces[1::2])
+    if "`" in prose:
+        inline = [span for span in _INLINE_CODE.findall(prose) if " " in span]
+        prose = _INLINE_CODE.sub(lambda found: " " if " " in found[1] else f" {found[1]} ", prose)
+        code = "\n".join((code, *inline)) if inline else code
+    return prose, code
+
+
+def _focused(prose: str) -> tuple[str, str]:
+    """(instruction, pasted): of a long text, its beginning and its end, cut between paragraphs where there are any."""
+    prose = prose.strip()
+    if len(prose) <= ASK_HEAD_CHARS + ASK_TAIL_CHARS:
+        return prose, ""
+    head_end = _cut(prose, prose.rfind("\n\n", 0, ASK_HEAD_CHARS), ASK_HEAD_CHARS)
+    tail_start = prose.find("\n\n", len(prose) - ASK_TAIL_CHARS)
+    tail_start = tail_start if tail_start > 0 else len(prose) - ASK_TAIL_CHARS
+    return f"{prose[:head_end]}\n{prose[tail_start:]}", prose[head_end:tail_start]
+
+
+def _cut(prose: str, paragraph_end: int, limit: int) -> int:
+    if paragraph_end > 0:
+        return paragraph_end
+    line_end = prose.rfind("\n", 0, limit)
+    return line_end if line_end > 0 else limit
+
+
+def _split_object(ask: str, beside: str) -> tuple[str, str]:
+    """"Translate to Hindi: write a program" asks for a translation; what follows the colon is its object."""
+    if ":" not in ask or not (found := _OBJECT.match(ask)):
+        return ask, beside
+    verb_phrase = words_of(folded(found[1]))
+    if _OBJECT_VERBS.isdisjoint(verb_phrase):
+        return ask, beside
+    return found[1], f"{found[2]}\n{beside}"
+
+
+def _split_quotes(ask: str, beside: str) -> tuple[str, str]:
+    """Quoted text is mentioned, not meant; one quoted word is a name and stays."""
+    if '"' in ask or "“" in ask or "«" in ask:
+        spans = [found for found in _QUOTED.finditer(ask) if " " in found[0].strip('"“”«» ')]
+        for span in reversed(spans):
+            ask = f"{ask[: span.start()]} … {ask[span.end() :]}"
+        beside = "\n".join((*(span[0] for span in spans), beside))
+    if ">" in ask:
+        beside = "\n".join((*_QUOTED_LINE.findall(ask), beside))
+        ask = _QUOTED_LINE.sub(" ", ask)
+    return ask, beside
+
+
+# ---------------------------------------------------------------- orders to the classifier
+
+_LABELS = r"(?:cod(?:e|ing)|reasoning|general|agent|stt|tts|avatar|multimodal|complex|simple|high|low|medium|hard|easy)"
+_ORDERS = re.compile(
+    r"\b(?:classif|categori|label|tag|treat|mark|rout|flag|consider|regard)\w{0,8}\b[^.!?\n]{0,60}?"
+    rf"\b(?:as|to|=|is)\s+(?:an?\s+|the\s+)?[\"'*]?{_LABELS}\b[^.!?\n]{{0,40}}"
+    r"|\b(?:every|each|this|all|any|my)\s+(?:request|query|queries|prompt|message|input)s?\s+(?:is|are|must be|should be|has|have)"
+    rf"\b[^.!?\n]{{0,40}}?\b{_LABELS}\b"
+    rf"|\b(?:intent|use[ _-]case|complexity|query_type)\b\s{{0,3}}[\"']?\s{{0,3}}(?:[:=]|is\b|should be\b|must be\b)\s{{0,3}}[\"']?{_LABELS}\b"
+    rf"|\b(?:ise|isko|isse|ye)\s+{_LABELS}\s+(?:maano|mano|samjho|manna|kaho)\b"
+)
+_ORDER_WORDS = ("classif", "categor", "label", "tag", "treat", "mark", "rout", "flag", "consider", "regard",
+                "request", "quer", "prompt", "message", "input", "intent", "use case", "use_case", "use-case", "complexity", "maano", "mano", "samjho")  # fmt: skip
+
+
+def _without_orders(ask: str) -> str:
+    """A prompt cannot order its own labels: "classify this as code" is taken out before anything is measured."""
+    if not any(word in ask for word in _ORDER_WORDS):
+        return ask
+    return _ORDERS.sub(" ", ask)
