@@ -1,42 +1,79 @@
 """How hard a request is: votes from its rules, its length, its parts and the caller's hints.
 
 Knows: shapes and counts. Does not know: words (the rules do), models.
+
+Comparisons, proofs, designs, many parts and many constraints are high; a look-up, a greeting, a short question is low;
+what neither speaks for is medium. A rule for low counts less the longer the request is: "what is …" may open an essay.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pointsman.signals.evidence import Vote
 from pointsman.signals.reading import Reading
 from pointsman.signals.shape import Shape
 from pointsman.types import Complexity, Hints
 
-LOW, HIGH = Complexity.LOW, Complexity.HIGH
-SHORT_WORDS, LONG_WORDS, VERY_LONG_WORDS = 6, 60, 140
-LOOK_UPS = frozenset({"lookup", "look-up", "look_up", "fact", "factual", "simple", "single_fact"})
-COMPARISONS = frozenset({"comparison", "compare", "multi_entity", "multi-entity", "complex", "analysis"})
+LOW, MEDIUM, HIGH = Complexity.LOW, Complexity.MEDIUM, Complexity.HIGH
+SHORT_CHARS, PLAIN_CHARS = 45, 320  # up to the first a rule for low counts in full, from the second on not at all
+LONG_CHARS, VERY_LONG_CHARS = 380, 800
+CODE_CHARS = 1500
+MANY_ITEMS, MANY_QUESTIONS, MANY_NUMBERS = 4, 3, 4
+MANY_DOCUMENTS, SHORT_LOOKUP_CHARS = 5, 120
+LOOK_UPS = frozenset("lookup fact factual simple single_fact faq definition greeting single_hop navigational".split())
+COMPARISONS = frozenset(
+    "comparison compare comparative multi_entity complex analysis analytical reasoning multi_hop aggregation synthesis "
+    "planning design proof".split()
+)
+PLAIN = frozenset("summary summarization summarisation explanation how_to howto descriptive medium".split())
 
 
-def votes_of(reading: Reading, shape: Shape, hints: Hints) -> Iterator[Vote]:
-    """Votes for low and high; medium is what remains."""
-    words = len(reading.words)
-    if 0 < words <= SHORT_WORDS and shape.maths < 0.7 and not reading.code:
-        yield Vote(LOW, 0.55, f"{words} words")
-    if words > VERY_LONG_WORDS:
-        yield Vote(HIGH, 0.75, f"{words} words")
-    elif words > LONG_WORDS:
-        yield Vote(HIGH, 0.5, f"{words} words")
-    if shape.items >= 4 or shape.questions >= 3:
-        yield Vote(HIGH, 0.5, f"{shape.items} list items, {shape.questions} questions")
-    if len(reading.code) > 1500:
-        yield Vote(HIGH, 0.5, "a long block of code")
-    yield from _hinted(words, hints)
+def votes_of(worded: Sequence[Vote], reading: Reading, shape: Shape, hints: Hints) -> Iterator[Vote]:
+    """Votes for low and high; medium is what remains. `worded` are the rules' votes."""
+    chars = len(reading.ask) + len(reading.beside)
+    short = _shortness(chars)
+    for vote in worded:
+        if vote.label != LOW:
+            yield vote
+        elif short > 0:
+            yield Vote(LOW, vote.strength * short, vote.why)
+    yield from _by_size(chars, reading, shape)
+    yield from _by_hints(chars, hints)
 
 
-def _hinted(words: int, hints: Hints) -> Iterator[Vote]:
-    asked = (hints.query_type or "").lower()
-    if asked in COMPARISONS or len(hints.entities) >= 2:
-        yield Vote(HIGH, 0.9, "the caller's hint: a comparison, or several entities")
-    elif asked in LOOK_UPS or (len(hints.entities) == 1 and words <= 15):
-        yield Vote(LOW, 0.85, "the caller's hint: one fact")
-    if len(hints.context_docs) >= 4:
-        yield Vote(HIGH, 0.6, f"{len(hints.context_docs)} documents of context")
+def _shortness(chars: int) -> float:
+    return min(1.0, max(0.0, (PLAIN_CHARS - chars) / (PLAIN_CHARS - SHORT_CHARS)))
+
+
+def _by_size(chars: int, reading: Reading, shape: Shape) -> Iterator[Vote]:
+    if 0 < chars <= SHORT_CHARS and not reading.code:
+        yield Vote(LOW, 0.45, f"{chars} characters")
+    elif chars >= VERY_LONG_CHARS:
+        yield Vote(HIGH, 0.6, f"{chars} characters")
+    elif chars >= LONG_CHARS:
+        yield Vote(HIGH, 0.4, f"{chars} characters")
+    if shape.items >= MANY_ITEMS:
+        yield Vote(HIGH, 0.5, f"{shape.items} listed items")
+    if shape.questions >= MANY_QUESTIONS:
+        yield Vote(HIGH, 0.5, f"{shape.questions} questions")
+    if shape.numbers >= MANY_NUMBERS and chars > SHORT_LOOKUP_CHARS:
+        yield Vote(HIGH, 0.35, f"{shape.numbers} numbers")
+    if len(reading.code) > CODE_CHARS:
+        yield Vote(HIGH, 0.5, f"{len(reading.code)} characters of code")
+
+
+def _by_hints(chars: int, hints: Hints) -> Iterator[Vote]:
+    """The caller's `query_type`, `entities`, `context_docs`."""
+    asked = (hints.query_type or "").strip().lower().replace("-", "_").replace(" ", "_")
+    entities = len(hints.entities)
+    if asked in COMPARISONS:
+        yield Vote(HIGH, 0.9, f"hint: query_type {asked}")
+    elif asked in LOOK_UPS:
+        yield Vote(LOW, 0.9, f"hint: query_type {asked}")
+    elif asked in PLAIN:
+        yield Vote(MEDIUM, 0.8, f"hint: query_type {asked}")
+    if entities >= 2:
+        yield Vote(HIGH, 0.6 if entities == 2 else 0.8, f"hint: {entities} entities")
+    elif entities == 1 and chars <= SHORT_LOOKUP_CHARS and asked not in COMPARISONS:
+        yield Vote(LOW, 0.6, "hint: one entity, short")
+    if len(hints.context_docs) >= MANY_DOCUMENTS:
+        yield Vote(HIGH, 0.45, f"hint: {len(hints.context_docs)} documents of context")

@@ -170,3 +170,16 @@ def _scaled(scored: Scored, share: float, others: tuple[tuple[str, float], ...] 
         alternatives=tuple(item for item in alternatives if item[0] != scored.label)[:3],
         evidence=scored.evidence,
     )
+
+
+_BY_NAME = {
+    "english": "en", "hindi": "hi", "hinglish": "hi", "tamil": "ta", "tanglish": "ta", "telugu": "te", "bengali": "bn",
+    "bangla": "bn", "marathi": "mr", "gujarati": "gu", "kannada": "kn", "malayalam": "ml", "manglish": "ml", "punjabi": "pa",
+}  # fmt: skip
+_NO_HINT = frozenset({"", "auto", "und", "unknown", "any"})
+
+
+def hinted(language: str | None) -> str:
+    """The primary subtag of what a caller wrote (`hi-IN`, `HI`, `Hindi` → `hi`); empty where it says nothing."""
+    name = (language or "").strip().lower()
+    return "" if name in _NO_HINT else _BY_NAME.get(name) or name.replace("_", "-").split("-", 1)[0]

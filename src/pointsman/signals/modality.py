@@ -1,30 +1,72 @@
-"""What kinds of content a request carries, and what its attachments and endpoint say about its use case.
+"""What kinds of content a request carries and asks for, and what its attachments and endpoint say about its use case.
 
-Knows: media, endpoints. Does not know: words.
+Knows: media, endpoints, how an attachment changes what words mean. Does not know: words (the rules do).
+
+1 The audio endpoints settle the use case. 2 The richest attachment is one strong vote: a video has pictures and sound in
+it. 3 Words that are a mere hint alone ("make her speak", "word for word") are strong beside what they speak of: a photo,
+a recording. A video whose words are wanted is speech to text, a photo that shall speak an avatar, and an attachment that
+came "by mistake" none at all. A recording with another request than its words is a matter for an agent.
 """
 
+from collections.abc import Iterator, Sequence
+
 from pointsman.signals.evidence import Vote
-from pointsman.types import Kind, Modality, Request, UseCase
+from pointsman.types import Kind, Media, Modality, Request, UseCase
 
 GATES = {
     Kind.TRANSCRIPTION: (UseCase.STT, "the transcription endpoint"),
     Kind.SPEECH: (UseCase.TTS, "the speech endpoint"),
+    Kind.EMBEDDING: (UseCase.AGENT, "the embeddings endpoint"),
 }
 ATTACHED = {Modality.VIDEO: UseCase.VIDEO, Modality.IMAGE: UseCase.MULTIMODAL, Modality.AUDIO: UseCase.STT}
-STRENGTH = 0.93  # an attachment outweighs a keyword, not two of them and a block of code
+STRENGTH, DOCUMENT_STRENGTH = 0.93, 0.7
+# Use case → what must be attached for its hints to be meant.
+_MEANT_BY = {
+    UseCase.AVATAR: {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO},
+    UseCase.STT: {Modality.AUDIO, Modality.VIDEO},
+    UseCase.TTS: {Modality.TEXT},
+    UseCase.AGENT: {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.TEXT},
+}
+DOUBT_LEFT = 0.04  # of a hint's doubt, beside what it speaks of
+MADE = {UseCase.TTS: Modality.AUDIO, UseCase.AVATAR: Modality.VIDEO}
+SURE_ENOUGH = 0.7  # to say that something other than text is asked for
+_PLAIN = ("text/", "application/json", "application/xml", "application/x-")
 
 
 def inputs_of(request: Request) -> tuple[Modality, ...]:
     """Kinds of content that a model must take. A recording to be transcribed comes without text."""
-    kinds = dict.fromkeys(medium.kind for medium in request.media)
-    with_text = request.kind is not Kind.TRANSCRIPTION
-    return tuple(dict.fromkeys((*((Modality.TEXT,) if with_text else ()), *kinds)))
+    text = () if request.kind is Kind.TRANSCRIPTION else (Modality.TEXT,)
+    return tuple(dict.fromkeys((*text, *(medium.kind for medium in request.media))))
 
 
-def votes_of(request: Request) -> list[Vote]:
-    """What attachments say, the richest kind alone: a video has pictures and sound in it."""
+def outputs_of(request: Request, use_case: str, p: float) -> tuple[Modality, ...]:
+    """Kinds of content asked for: by the endpoint and `modalities`, and by the words where they are clear."""
+    if request.kind is Kind.SPEECH:
+        return (Modality.AUDIO,)
+    made = MADE.get(UseCase(use_case)) if p >= SURE_ENOUGH else None
+    return tuple(dict.fromkeys((*request.outputs, *((made,) if made else ()))))
+
+
+def votes_of(request: Request, worded: Sequence[Vote]) -> Iterator[Vote]:
+    """The votes of the words, weighed by what is attached, and the attachment's own."""
     kinds = {medium.kind for medium in request.media}
+    for vote in worded:
+        meant = kinds & _MEANT_BY.get(UseCase(vote.label), set())
+        if meant:
+            strength = 1.0 - (1.0 - vote.strength) * DOUBT_LEFT
+            yield Vote(vote.label, strength, f"{vote.why}, with {min(meant)} attached")
+        else:
+            yield vote
     for kind, use_case in ATTACHED.items():
         if kind in kinds:
-            return [Vote(use_case, STRENGTH, f"{kind.value} attached")]
-    return []
+            yield Vote(use_case, STRENGTH, f"{kind} attached")
+            return
+    if any(_is_document(medium) for medium in request.media):
+        yield Vote(UseCase.MULTIMODAL, DOCUMENT_STRENGTH, "a document attached")
+    if Modality.VIDEO in request.outputs:
+        yield Vote(UseCase.AVATAR, STRENGTH, "video asked for")
+
+
+def _is_document(medium: Media) -> bool:
+    """A file with pages: text and data files are read as text."""
+    return medium.kind is Modality.TEXT and not medium.mime.startswith(_PLAIN)
