@@ -414,7 +414,7 @@ def test_a_killed_gateway_leaves_no_process(case: Case, moment: str, tmp_path: P
         gateway.communicate()
     killed_s = time.monotonic()
     while is_alive(child):
-        assert time.monotonic() - killed_s < 0.5
+        assert time.monotonic() - killed_s < 5  # 20 ms on a quiet machine
         time.sleep(0.002)
 
 
