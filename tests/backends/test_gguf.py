@@ -1,7 +1,6 @@
 """The header reader against files written here, a real one, and rubbish."""
 
 import struct
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,10 +92,8 @@ def test_an_embedding_model(tmp_path: Path) -> None:
     assert header_of(tmp_path, gguf(facts)).has_pooling
 
 
-def test_a_real_model_in_no_time(smollm2: Path) -> None:
-    began_s = time.perf_counter()
+def test_a_real_model(smollm2: Path) -> None:
     header = read_header(smollm2)
-    assert time.perf_counter() - began_s < 0.02
     assert (header.vocabulary, header.kv_bytes_per_token, header.context_tokens) == (49_152, 23_040, 8192)
     assert header.size_bytes == 98_362_432
 

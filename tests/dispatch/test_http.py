@@ -264,7 +264,7 @@ def test_leaving_mid_stream_is_seen_upstream_at_once() -> None:
         left_s = time.monotonic()
         await asyncio.wait_for(upstream.seen[-1].ended.wait(), 1)
         assert upstream.seen[-1].end == "left"
-        assert time.monotonic() - left_s < 0.1
+        assert time.monotonic() - left_s < 0.5
 
     with_upstream(use)
 

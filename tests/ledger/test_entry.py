@@ -360,27 +360,27 @@ def test_a_stream_of_audio_has_no_events_to_read() -> None:
 def test_overhead_leaves_out_queue_and_upstream() -> None:
     async def use(entry: Entry) -> None:
         attempt = tried()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         entry.attempted(Attempt(**{f: getattr(attempt, f) for f in attempt.__struct_fields__} | {"wait_s": 0.02}))
         await drain(entry.watch(streamed(EVENT, DONE)))
 
     outcome = outcome_of(use)
     assert outcome.wait_s == 0.02
-    assert 0.025 <= outcome.upstream_s <= outcome.total_s - 0.02
-    assert outcome.overhead_s < 0.02
+    assert 0.4 <= outcome.upstream_s <= outcome.total_s - 0.02
+    assert outcome.overhead_s < 0.2
 
 
 def test_overhead_leaves_out_the_pause_before_a_retry() -> None:
     async def use(entry: Entry) -> None:
         entry.attempted(tried(error="upstream_unreachable"))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         entry.attempted(tried())
         entry.watch(buffered())
 
     outcome = outcome_of(use)
-    assert outcome.total_s >= 0.05
-    assert outcome.overhead_s < 0.02
-    assert outcome.upstream_s < 0.02
+    assert outcome.total_s >= 0.5
+    assert outcome.overhead_s < 0.2
+    assert outcome.upstream_s < 0.2
 
 
 class Fixed:

@@ -343,7 +343,7 @@ def test_a_client_that_leaves_is_noticed_at_once(model: str) -> None:
 
     end, took_s = with_upstream(use)
     assert end == "left"
-    assert took_s < 0.1
+    assert took_s < 0.5
 
 
 def test_down_refuses_and_up_listens_where_it_was() -> None:
