@@ -32,15 +32,17 @@ class Room:
 
 
 def admit(draft: Draft) -> bool:
-    """Start and evict. True where somebody was opened again, so that waiters must be looked at once more."""
+    """Start, evict, refuse. True where anything was done, so that all must be looked at once more."""
     draft.is_short = False
+    done_before = len(draft.effects)
     room = Room(draft)
     if room.free_bytes + room.coming_bytes < 0:
         _pay_back(draft, room)
-    for d in sorted((d for d in draft.deployments.values() if is_due(draft, d)), key=_waiting_since):
+    due = [d for d in draft.deployments.values() if is_due(draft, d)]
+    for d in sorted(due, key=_place_in_line):
         if not _place(draft, room, d):
             break
-    return _reopen(draft)
+    return _reopen(draft) or len(draft.effects) > done_before
 
 
 def is_due(draft: Draft, d: Deployment) -> bool:
@@ -68,29 +70,33 @@ def _waiting_since(d: Deployment) -> float:
     return d.queue[0].since_s if d.queue else d.retry_at_s
 
 
+def _place_in_line(d: Deployment) -> tuple[bool, float]:
+    """Who takes no memory waits behind nobody."""
+    return d.footprint_bytes > 0, _waiting_since(d)
+
+
 def _place(draft: Draft, room: Room, d: Deployment) -> bool:
     """One load. False where nobody behind it may overtake."""
     short_bytes = d.footprint_bytes - room.free_bytes
-    if short_bytes <= 0 or not d.footprint_bytes:  # 3.1
+    if short_bytes <= 0 or not d.footprint_bytes:  # 3.1  (nothing at all fits even an overdrawn budget)
         draft.start(d)
         room.free_bytes -= d.footprint_bytes
         return True
     draft.is_short = True
     missing_bytes = short_bytes - room.coming_bytes - _promised(draft, d)
     if missing_bytes > 0 and not _make_room(draft, room, d, missing_bytes):
-        return not _is_starved(draft, d)
+        return _is_polite(d) or not _is_starved(draft, d)
     room.speak_for(short_bytes)  # 3.2
     return True
 
 
 def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> bool:
     """Whether victims could be told to stop for it at once."""
-    polite = not any(waiter.may_evict for waiter in d.queue)
     eviction = choose_victims(_residents(draft), missing_bytes)
-    if eviction.is_enough and not polite:
+    if eviction.is_enough and not _is_polite(d):
         _evict(draft, room, eviction)
         return True
-    if polite:  # 3.3
+    if _is_polite(d):  # 3.3
         if d.queue:
             draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, _no_room(draft, room, d))
     elif _is_starved(draft, d):  # 3.4
@@ -125,6 +131,10 @@ def _promised(draft: Draft, d: Deployment) -> int:
     """Memory of busy victims that have closed for it and will stop when idle."""
     name = d.spec.id
     return sum(v.footprint_bytes for v in draft.deployments.values() if v.yields_to == name and v.phase is Phase.READY)
+
+
+def _is_polite(d: Deployment) -> bool:
+    return not any(waiter.may_evict for waiter in d.queue)
 
 
 def _is_starved(draft: Draft, d: Deployment) -> bool:

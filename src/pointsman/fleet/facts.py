@@ -183,8 +183,8 @@ def measured(draft: Draft, d: Deployment, event: Measured) -> None:
 
 
 def estimated(draft: Draft, d: Deployment, event: Estimated) -> None:
-    """Never of one that holds memory: what is reserved was granted."""
-    if d.is_resident:
+    """Not of one that holds memory, for what is reserved was granted; attached ones take none of ours."""
+    if d.is_resident or not d.spec.is_managed:
         return
     estimate_bytes = event.footprint_bytes if d.spec.memory_bytes is None else d.spec.memory_bytes
     footprint_bytes = corrected(estimate_bytes, d.measured_bytes, draft.budget_bytes)

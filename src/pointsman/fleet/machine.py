@@ -201,15 +201,14 @@ def _grant(draft: Draft, d: Deployment) -> Deployment:
 
 def _stop(draft: Draft, d: Deployment) -> None:
     """2.4"""
-    if d.phase is Phase.STARTING and draft.is_draining:
+    if not d.is_idle:
+        return
+    if draft.is_draining and d.phase in (Phase.STARTING, Phase.READY):
         draft.stop(d, Why.DRAINED)
-    elif d.phase is Phase.READY and d.is_idle:
-        if draft.is_draining:
-            draft.stop(d, Why.DRAINED)
-        elif d.closing:
-            draft.stop(d, d.closing)
-        elif _expires_at_s(d) <= draft.now_s and not d.queue:
-            draft.stop(d, Why.EXPIRED)
+    elif d.phase is Phase.READY and d.closing:
+        draft.stop(d, d.closing)
+    elif d.phase is Phase.READY and not d.queue and _expires_at_s(d) <= draft.now_s:
+        draft.stop(d, Why.EXPIRED)
 
 
 def _expires_at_s(d: Deployment) -> float:

@@ -1,0 +1,84 @@
+"""Who leaves to make room, and what a measurement is worth."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.fleet.memory import Resident, choose_victims, corrected, in_words
+
+
+def resident(
+    name: str, size: int = 100, idle_s: float = 10, reload_s: float = 1, *, busy: bool = False, held_by: str = ""
+) -> Resident:
+    return Resident(id=name, size_bytes=size, idle_s=idle_s, reload_s=reload_s, is_busy=busy, held_by=held_by)
+
+
+def test_the_longest_idle_leaves_first() -> None:
+    assert choose_victims([resident("new", idle_s=1), resident("old", idle_s=60)], 50).victims == ("old",)
+
+
+def test_of_two_equally_idle_the_larger_and_the_cheaper_to_reload_leaves() -> None:
+    assert choose_victims([resident("small", 60), resident("large", 200)], 50).victims == ("large",)
+    assert choose_victims([resident("slow", reload_s=40), resident("quick", reload_s=1)], 50).victims == ("quick",)
+
+
+def test_nobody_leaves_where_it_would_not_suffice() -> None:
+    eviction = choose_victims([resident("a"), resident("b", busy=True), resident("c", held_by="is pinned")], 150)
+    assert eviction.victims == ()
+    assert not eviction.is_enough
+    assert eviction.why == "`b` is busy, `c` is pinned"
+
+
+def test_who_is_not_needed_after_all_stays() -> None:
+    eviction = choose_victims([resident("first", 30, idle_s=100), resident("second", 100, idle_s=20)], 90)
+    assert eviction.victims == ("second",)
+    assert eviction.freed_bytes == 100
+
+
+def test_a_starved_load_takes_busy_ones_too_but_idle_ones_first() -> None:
+    residents = [resident("busy", 100, busy=True), resident("idle", 100, idle_s=1)]
+    assert choose_victims(residents, 80, may_wait_for_busy=True).victims == ("idle",)
+    assert set(choose_victims(residents, 150, may_wait_for_busy=True).victims) == {"busy", "idle"}
+    held = [resident("busy", 100, busy=True, held_by="is pinned")]
+    assert not choose_victims(held, 80, may_wait_for_busy=True).is_enough
+
+
+RESIDENTS = st.lists(
+    st.builds(
+        resident,
+        st.uuids().map(str),
+        st.integers(0, 500),
+        st.floats(0, 1e4),
+        st.floats(0, 100),
+        busy=st.booleans(),
+        held_by=st.sampled_from(["", "is pinned"]),
+    ),
+    max_size=8,
+)
+
+
+@given(RESIDENTS, st.integers(1, 2000), st.booleans())
+def test_an_eviction_is_enough_lawful_and_without_waste(residents: list[Resident], need: int, starved: bool) -> None:
+    eviction = choose_victims(residents, need, may_wait_for_busy=starved)
+    by_id = {one.id: one for one in residents}
+    victims = [by_id[name] for name in eviction.victims]
+    able = [one for one in residents if not one.held_by and (starved or not one.is_busy)]
+    assert eviction.is_enough == (sum(one.size_bytes for one in able) >= need)
+    assert eviction.freed_bytes == sum(one.size_bytes for one in victims)
+    assert all(one in able for one in victims)
+    if eviction.is_enough:
+        assert all(need > eviction.freed_bytes - one.size_bytes for one in victims)
+    else:
+        assert not victims
+
+
+def test_a_measurement_raises_an_estimate_and_never_lowers_it() -> None:
+    assert corrected(100, 150, 1000) == 150
+    assert corrected(100, 60, 1000) == 100
+    assert corrected(100, 0, 1000) == 100
+    assert corrected(100, 5000, 1000) == 1000  # it runs alone
+    assert corrected(3000, 0, 1000) == 3000  # can never fit
+
+
+def test_bytes_in_words() -> None:
+    assert in_words(1_117_000_000) == "1.12 GB"
+    assert in_words(98_000_000) == "98 MB"
