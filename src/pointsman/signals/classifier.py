@@ -24,6 +24,7 @@ COMPLEXITY_PRIORS: dict[str, float] = {Complexity.LOW: 0.25, Complexity.HIGH: 0.
 BESIDE = 0.35  # what a rule is worth in quoted, pasted or earlier words …
 FOLLOWED_UP = 0.8  # … and in the words before a short follow-up that says nothing itself
 FOLLOW_UP_WORDS, FEWEST_FOR_LANGUAGE = 8, 3
+NUMBERS_TO_RECKON, DOUBT_LEFT = 2, 0.4
 SPOKEN_FOR = "the caller's hint"
 
 
@@ -102,7 +103,7 @@ class Classifier:
             return certain(request.hints.intent, SPOKEN_FOR)
         if ruled := _overruled(heard, "intent"):
             return ruled
-        votes = list(_votes(heard, "intent"))
+        votes = [_reckoned(vote, shape) for vote in _votes(heard, "intent")]
         if shape.code:
             votes.append(Vote(Intent.CODE, shape.code, shape.code_why))
         if shape.maths:
@@ -133,6 +134,13 @@ class Classifier:
         if label := hinted(request.hints.language):
             return Told(certain(label, SPOKEN_FOR), told.script)
         return told
+
+
+def _reckoned(vote: Vote, shape: Shape) -> Vote:
+    """ "How much" is a word problem where there are numbers to reckon with."""
+    if vote.label != Intent.REASONING or shape.numbers < NUMBERS_TO_RECKON:
+        return vote
+    return Vote(vote.label, 1.0 - (1.0 - vote.strength) * DOUBT_LEFT, f"{vote.why}, with {shape.numbers} numbers")
 
 
 def _votes(heard: Sequence[Heard], question: str) -> Iterator[Vote]:

@@ -14,8 +14,9 @@ from pointsman.signals.shape import Shape
 from pointsman.types import Complexity, Hints
 
 LOW, MEDIUM, HIGH = Complexity.LOW, Complexity.MEDIUM, Complexity.HIGH
-SHORT_CHARS, PLAIN_CHARS = 45, 320  # up to the first a rule for low counts in full, from the second on not at all
-LONG_CHARS, VERY_LONG_CHARS = 380, 800
+SHORT_CHARS, PLAIN_CHARS = 60, 240  # up to the first a rule for low counts in full, from the second on not at all
+BY_LENGTH = ((0, LOW, 0.65), (30, LOW, 0.55), (60, LOW, 0.3), (80, MEDIUM, 0.3), (150, HIGH, 0.5), (200, HIGH, 0.65), (600, HIGH, 0.75))
+ASIDE = 0.25  # what a character of quoted or pasted text is worth
 CODE_CHARS = 1500
 MANY_ITEMS, MANY_QUESTIONS, MANY_NUMBERS = 4, 3, 4
 MANY_DOCUMENTS, SHORT_LOOKUP_CHARS = 5, 120
@@ -29,7 +30,7 @@ PLAIN = frozenset("summary summarization summarisation explanation how_to howto 
 
 def votes_of(worded: Sequence[Vote], reading: Reading, shape: Shape, hints: Hints) -> Iterator[Vote]:
     """Votes for low and high; medium is what remains. `worded` are the rules' votes."""
-    chars = len(reading.ask) + len(reading.beside)
+    chars = int(len(reading.ask) + ASIDE * len(reading.beside))
     short = _shortness(chars)
     for vote in worded:
         if vote.label != LOW:
@@ -45,12 +46,9 @@ def _shortness(chars: int) -> float:
 
 
 def _by_size(chars: int, reading: Reading, shape: Shape) -> Iterator[Vote]:
-    if 0 < chars <= SHORT_CHARS and not reading.code:
-        yield Vote(LOW, 0.45, f"{chars} characters")
-    elif chars >= VERY_LONG_CHARS:
-        yield Vote(HIGH, 0.6, f"{chars} characters")
-    elif chars >= LONG_CHARS:
-        yield Vote(HIGH, 0.4, f"{chars} characters")
+    label, strength = next((row[1:] for row in reversed(BY_LENGTH) if chars >= row[0]))
+    if chars and not (reading.code and label == LOW):
+        yield Vote(label, strength, f"{chars} characters")
     if shape.items >= MANY_ITEMS:
         yield Vote(HIGH, 0.5, f"{shape.items} listed items")
     if shape.questions >= MANY_QUESTIONS:
