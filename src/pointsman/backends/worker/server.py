@@ -41,7 +41,7 @@ KEEP_ALIVE_S = 75
 log = logging.getLogger(__name__)
 
 
-class Stopped(Exception):  # a request to end, not an error of anybody
+class Stopped(Exception):  # noqa: N818  # a request to end, not an error of anybody
     """Nobody waits for this work any more."""
 
 
