@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The locks are resolved for every Python we take, each package with its hash; rapidocr-onnxruntime says "below 3.13",
 # though it is pure Python and reads just as well there.
 LOCKED := --ignore-requires-python --require-hashes --no-deps
-SOURCES := src tests bench examples scripts
+SOURCES := src tests bench examples scripts train
 
 .PHONY: install serve test check bench lock format docs clean
 .DEFAULT_GOAL := help

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("src", "tests", "bench", "examples", "scripts")
+FOLDERS = ("src", "tests", "bench", "examples", "scripts", "train")
 TOOLS = Path(sysconfig.get_path("scripts"))
 
 
