@@ -67,7 +67,7 @@ def heard(language: str, p: float = 0.95) -> Signals:
         (ask("x", kind=Kind.SPEECH), measured("general"), "tts"),
         (ask("x", kind=Kind.COMPLETION), measured("code"), CODER),
         (ask("What is the weather?"), measured(needs_tools=True), CODER),
-        (ask("x"), measured(prompt_tokens=6000), CODER),
+        (ask("x"), measured(prompt_tokens=7000), CODER),
         (ask("x", model="small"), measured("code"), SMALL),
         (ask("x", model=BIG), measured(), BIG),
     ],
@@ -124,7 +124,7 @@ def test_chat_in_an_unlisted_language_still_gets_its_answer() -> None:
     [
         (ask(model="smolm2-135m-instruct"), measured(), "model_not_found", f"Did you mean `{SMALL}`?"),
         (ask(), measured(prompt_tokens=12000), "context_length_exceeded", "in a context of 8,192"),
-        (ask(model="small"), measured(prompt_tokens=6000), "context_length_exceeded", "`auto`"),
+        (ask(model="small"), measured(prompt_tokens=7000), "context_length_exceeded", "`auto`"),
         (replace(TRANSCRIBE, model="stt"), heard("hi"), "unsupported_language", "is for en, not hi"),
         (TRANSCRIBE, heard("fr"), "unsupported_language", "add one for this language"),
         (ask(model="small"), measured(needs_tools=True), "no_capable_model", "cannot call tools"),

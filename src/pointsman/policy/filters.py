@@ -14,7 +14,7 @@ from pointsman.types import Breaker, DeploymentView, ModelCard, Rejected, Tier
 MB = 1_000_000
 
 
-SURE_SHARE = 0.75  # of the estimated prompt: a tokenizer may need fewer tokens than the estimate, hardly less than this
+SURE_SHARE = 0.7  # of the estimated prompt: a tokenizer may need fewer tokens than the estimate, hardly less than this
 
 
 class Gate(StrEnum):
