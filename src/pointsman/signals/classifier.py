@@ -163,4 +163,4 @@ def _overruled(heard: Sequence[Heard], question: str) -> Scored | None:
     if best is None:
         return None
     rule, phrase = best.held
-    return Scored(label=getattr(rule.set, question), p=rule.confidence, evidence=(f"{rule.name}: {phrase} (override)",))
+    return Scored(label=str(getattr(rule.set, question)), p=rule.confidence, evidence=(f"{rule.name}: {phrase} (override)",))

@@ -27,9 +27,11 @@ class Vote(NamedTuple):
 
 def settle(votes: Iterable[Vote], default: str, priors: Mapping[str, float]) -> Scored:
     """The label with the best odds. `priors`: prior odds of every label but the default, whose odds start at 1."""
-    missed = dict.fromkeys((default, *priors), 1.0)
+    default = str(default)
+    missed = dict.fromkeys((default, *map(str, priors)), 1.0)
     whys: dict[str, list[str]] = {}
-    for label, strength, why in votes:
+    for kind, strength, why in votes:
+        label = str(kind)  # an enumeration's member stays where it was made
         missed[label] = missed.get(label, 1.0) * (1.0 - min(strength, STRONGEST))
         whys.setdefault(label, []).append(why)
     odds = {
@@ -55,7 +57,7 @@ def ranked(odds: Mapping[str, float], evidence: Callable[[str], tuple[str, ...]]
 
 def certain(label: str, why: str) -> Scored:
     """A label nobody need guess."""
-    return Scored(label=label, p=1.0, evidence=(why,))
+    return Scored(label=str(label), p=1.0, evidence=(why,))
 
 
 def or_abstain(scored: Scored, floor: float, default: str) -> Scored:
@@ -65,4 +67,4 @@ def or_abstain(scored: Scored, floor: float, default: str) -> Scored:
     known = dict(((scored.label, scored.p), *scored.alternatives))
     others = tuple((label, p) for label, p in known.items() if label != default)
     why = f"abstained: {scored.label} at {scored.p:.2f} is below {floor:.2f}"
-    return Scored(label=default, p=known.get(default, 0.0), alternatives=others, evidence=(why, *scored.evidence))
+    return Scored(label=str(default), p=known.get(default, 0.0), alternatives=others, evidence=(why, *scored.evidence))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pointsman.signals.evidence import ranked
 from pointsman.signals.identify import Guess, Identifier, cld2
 from pointsman.signals.lexicon import Lexicon, Tally, load_lexicon
-from pointsman.signals.scripts import LANGUAGE_OF, LATIN, scripts_of
+from pointsman.signals.scripts import LANGUAGE_OF, LATIN, script_of, scripts_of
 from pointsman.types import Scored
 
 NATIVE, ROMANISED, MIXED = "native", "latin", "mixed"
@@ -34,6 +34,7 @@ _NATIVE_PRIOR = {
     "Cyrl": {"ru": 1.0},
 }
 MIXED_SHARE = 0.15  # of the words in the rarer script, from which a text is called mixed
+DIGITS_ALONE = 0.4
 SURE = 0.97  # what the letters of a script with one language are worth, alone
 # Latin-script languages the identifier is trusted on for short texts; its rarer ones (Manx, Quechua …) need a long one.
 _WIDESPREAD = frozenset(
@@ -43,7 +44,7 @@ _WIDESPREAD = frozenset(
 FEWEST_WORDS_RARE = 8
 _NEVER_LATIN = INDIAN | {"und", "sa", "ne", "ur", "bho", "or", "as", "si", "om", "lg"}
 LEAST_ROMANISED, STRANGE, MOST_STRANGE, USUAL_UNKNOWN = 1.5, 0.6, 4.0, 0.3
-_LOANED, _GRAMMAR = 0.25, 1.0  # what an English word is worth beside native letters: content word, function word
+_LOANED, _GRAMMAR = 0.15, 1.0  # what an English word is worth beside native letters: content word, function word
 
 
 class Told(NamedTuple):
@@ -65,17 +66,18 @@ class LanguageTeller:
 
     def tell(self, words: Sequence[str], text: str) -> Told:
         """`words`: of `text`, folded. Numbers, code and links are expected to be gone, but do no harm."""
-        words = [word for word in words if not word[0].isdigit()]
-        counts = scripts_of(words)
+        counts = scripts_of([word for word in words if not word[0].isdigit()])
         if not counts:
-            return Told(UNDETERMINED, NATIVE)
+            return Told(_by_digits(words), NATIVE)
+        words = [word for word in words if not word[0].isdigit()]
         if "Kana" in counts:  # Japanese mixes three scripts
             counts["Kana"] += counts.pop("Hani", 0.0)
         latin = counts.pop(LATIN, 0.0)
         if not counts:
             return self._latin(words, text)
         script = max(counts, key=lambda name: counts[name])
-        native = self._native(script, words, text)
+        own = [word for word in words if script_of(word[0]) == script] if latin else words
+        native = self._native(script, own, " ".join(own) if latin else text)
         total = latin + sum(counts.values())
         written = MIXED if min(latin, counts[script]) >= MIXED_SHARE * total else NATIVE
         share = counts[script] / (total - latin)
@@ -133,6 +135,15 @@ class LanguageTeller:
         if mix.label == ENGLISH:
             return Told(mix, MIXED if told.script == MIXED else NATIVE)
         return Told(_scaled(told.language, mix.p, mix.alternatives), told.script)
+
+
+def _by_digits(words: Sequence[str]) -> Scored:
+    """Where there is no letter, the digits may be of a script ("१७ × ६")."""
+    counts = scripts_of(list(words))
+    if not counts:
+        return UNDETERMINED
+    script = max(counts, key=lambda name: counts[name])
+    return Scored(label=LANGUAGE_OF.get(script, "und"), p=DIGITS_ALONE, evidence=(f"{script} digits",))
 
 
 def _strangeness(tally: Tally, words: int) -> float:

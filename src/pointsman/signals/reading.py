@@ -19,6 +19,7 @@ from pointsman.types import Turn
 HEAD_CHARS, TAIL_CHARS = 4000, 2000  # of one turn, what is looked at
 ASK_HEAD_CHARS, ASK_TAIL_CHARS = 600, 400  # of its prose, what is taken for the instruction
 EARLIER_TURNS, EARLIER_CHARS = 3, 600
+FEWEST_CODE_LINES = 2
 FEWEST_WORDS = 2  # an instruction of fewer words is none: then what stands beside it counts
 
 _UNREAD_ROLES = frozenset({"system", "developer", "assistant", "tool", "function"})
@@ -31,6 +32,14 @@ _HARNESS_PARTS = frozenset(
     "attachments attached instructions rules memory memories history transcript example examples artifact stdout stderr "
     "command tool result results output log logs search function ide workspace project metadata info details "
     "diagnostics notification caveat persisted".split()
+)
+# A line that is code though no fence says so; ASCII only, so that no sentence in another script is lost.
+_CODE_LINE = re.compile(
+    r"^(?=[\x09\x20-\x7e]*$)[ \t]*(?:(?:def|class|fn|func|public|private|static|const|let|var|void|int)\s+\w+.*[({=:;]"
+    r"|(?:import|from)\s+[\w.]+(?:\s+import\b.*)?|#include\b.*|(?:for|while|if|elif|else|try|except|with)\b.*[:{]"
+    r"|return\b.*[;()]|(?:print|printf|console\.log|System\.out)\w*\(.*|[\w., \[\]]{1,80}[+*/-]?=(?!=)\s*\S.*|.*[;{}]|@\w+.*"
+    r"|[)\]}]+[;,]?|(?:SELECT|INSERT|UPDATE|CREATE|FROM|WHERE)\b.*|[$>#]\s\w+.*|</?\w+[^<>]*>.*)[ \t]*$",
+    re.MULTILINE,
 )
 _INLINE_CODE = re.compile(r"`([^`\n]{1,300})`")
 _QUOTED = re.compile(r'(?<![\w])"([^"\n]{6,600})"|“([^”\n]{6,600})”|«([^»\n]{6,600})»')
@@ -140,14 +149,21 @@ def _is_harness(tag: str) -> bool:
 def _split_code(text: str) -> tuple[str, str]:
     """(prose, code): fenced blocks and `inline` code apart. One word of inline code is a name and stays in the prose."""
     if "`" not in text:
-        return text, ""
+        return _split_code_lines(text, "")
     pieces = text.split(_FENCE)
     prose, code = "\n".join(pieces[0::2]), "\n".join(pieces[1::2])
     if "`" in prose:
         inline = [span for span in _INLINE_CODE.findall(prose) if " " in span]
         prose = _INLINE_CODE.sub(lambda found: " " if " " in found[1] else f" {found[1]} ", prose)
         code = "\n".join((code, *inline)) if inline else code
-    return prose, code
+    return _split_code_lines(prose, code)
+
+
+def _split_code_lines(prose: str, code: str) -> tuple[str, str]:
+    """Pasted without a fence: two lines or more that look like code."""
+    if "\n" not in prose or len(lines := _CODE_LINE.findall(prose)) < FEWEST_CODE_LINES:
+        return prose, code
+    return _CODE_LINE.sub(" ", prose), "\n".join((code, *lines))
 
 
 def _focused(prose: str) -> tuple[str, str]:
@@ -200,10 +216,12 @@ _ORDERS = re.compile(
     r"|\b(?:every|each|this|all|any|my)\s+(?:request|query|queries|prompt|message|input)s?\s+(?:is|are|must be|should be|has|have)"
     rf"\b[^.!?\n]{{0,40}}?\b{_LABELS}\b"
     rf"|\b(?:intent|use[ _-]case|complexity|query_type)\b\s{{0,3}}[\"']?\s{{0,3}}(?:[:=]|is\b|should be\b|must be\b)\s{{0,3}}[\"']?{_LABELS}\b"
+    rf"|\b(?:this|it)\s+is\s+(?:an?\s+)?{_LABELS}\s+(?:task|question|problem|request|query|prompt)\b"
+    rf"|\b(?:for|with|of|as|use|set)\s+(?:high|low|medium)\s+complexity\b"
     rf"|\b(?:ise|isko|isse|ye)\s+{_LABELS}\s+(?:maano|mano|samjho|manna|kaho)\b"
 )
 _ORDER_WORDS = ("classif", "categor", "label", "tag", "treat", "mark", "rout", "flag", "consider", "regard",
-                "request", "quer", "prompt", "message", "input", "intent", "use case", "use_case", "use-case", "complexity", "maano", "mano", "samjho")  # fmt: skip
+                "request", "quer", "prompt", "message", "input", "intent", "use case", "use_case", "use-case", "complexity", "this is", "it is", "maano", "mano", "samjho")  # fmt: skip
 
 
 def _without_orders(ask: str) -> str:
