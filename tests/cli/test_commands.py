@@ -1,0 +1,86 @@
+"""The commands a user types, through the real command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pointsman import __version__
+from pointsman.cli import app
+
+REMOTE = "models:\n  - {id: far, backend: openai, url: 'http://127.0.0.1:9/v1'}\n"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_version() -> None:
+    assert run("version", "--short").output.strip() == __version__
+
+
+def test_check_lists_the_models_of_a_right_file(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(REMOTE)
+    result = run("check", str(file))
+    assert result.exit_code == 0
+    assert "far" in result.output
+    assert "is valid: 1 models" in result.output.replace("\n", " ")
+
+
+def test_check_names_every_problem_of_a_wrong_file(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(REMOTE.replace("}", ", slotz: 3}") + "servr: {}\n")
+    result = run("check", str(file))
+    assert result.exit_code == 2
+    for said in (":2:", "`slots`", ":3:", "`server`", "2 problems"):
+        assert said in result.output
+
+
+def test_check_prints_the_schema() -> None:
+    assert "models" in json.loads(run("check", "--schema").output)["properties"]
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["Hello!"], "smollm2-135m-instruct"),
+        (["Write a Python function that reverses a list"], "qwen2.5-coder-0.5b-instruct"),
+        (["What does it say?", "--attach", "image"], "ocr"),
+        (["नमस्ते", "--kind", "speech"], "tts"),
+        (["anything", "--model", "large"], "qwen2.5-coder-0.5b-instruct"),
+    ],
+)
+def test_explain_says_who_would_answer(words: list[str], model: str) -> None:
+    result = run("explain", *words, "--json")
+    assert result.exit_code == 0
+    explained = json.loads(result.output)
+    assert explained["model"] == model
+    assert explained["plan"]["reason"]
+    assert {one["deployment_id"] for one in explained["plan"]["rejected"]}
+
+
+def test_explain_exits_1_where_nobody_can() -> None:
+    result = run("explain", "hi", "--model", "nobody")
+    assert result.exit_code == 1
+    assert "nobody" in result.output
+
+
+def test_models_says_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POINTSMAN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "491 MB, to be fetched" in run("models").output
+    assert "whisper-base-int8" in run("models", "--catalogue").output
+
+
+def test_serve_refuses_a_taken_port_and_a_wrong_file(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run("serve", "--port", str(taken.getsockname()[1]))
+    assert result.exit_code == 1
+    assert "stop what holds it" in result.output.replace("\n", " ")
+    assert run("serve", "--config", str(tmp_path / "none.yaml")).exit_code == 2
