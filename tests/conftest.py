@@ -3,12 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import pointsman
 from pointsman.clock import SystemClock
 from pointsman.settings import Source, load
 from pointsman.sources.store import WeightStore
+
+# A shared or busy machine is slow at times; that is no property of the code under test.
+hypothesis.settings.register_profile(
+    "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("house")
 
 SMOLLM2 = Source.model_validate({"packaged": "smollm2-135m-instruct-q4_1"})
 

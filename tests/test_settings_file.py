@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from pointsman.errors import ConfigError
@@ -228,14 +227,12 @@ def is_total(text: str, environ: Mapping[str, str]) -> None:
     assert isinstance(read, Settings) or all(said.isprintable() for said in read.problems)
 
 
-@effort(deadline=None)  # the machine may be busy
 @given(st.text())
 def test_any_text_is_settings_or_a_config_error(text: str) -> None:
     is_total(text, {})
     is_total(MODEL + text, {})
 
 
-@effort(deadline=None)  # the machine may be busy
 @given(st.lists(YAML_PIECES, max_size=40).map("".join))
 def test_anything_like_yaml_is_settings_or_a_config_error(text: str) -> None:
     is_total(text, {})
@@ -270,7 +267,6 @@ MEMBERS = [
 ]
 
 
-@effort(deadline=None)  # the machine may be busy
 @given(
     st.dictionaries(st.sampled_from(KEYS), JSON | st.lists(st.dictionaries(st.sampled_from(MEMBERS), JSON), max_size=3))
 )
@@ -278,7 +274,6 @@ def test_any_tree_is_settings_or_a_config_error(tree: object) -> None:
     is_total(repr(tree).replace("None", "null").replace("True", "true").replace("False", "false"), {})
 
 
-@effort(deadline=None)  # the machine may be busy
 @given(
     st.dictionaries(st.sampled_from(["SERVER", "SERVER__PORT", "MODELS", "MODELS__X", "A__B__C", "_", ""]), st.text())
 )

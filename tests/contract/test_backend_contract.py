@@ -5,13 +5,14 @@ To put a backend under the contract, add a line to `CASES`.
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -426,12 +427,17 @@ def the_child_of(pid: int) -> psutil.Process:
     raise AssertionError("no child")
 
 
+def open_files(pid: int) -> Iterator[str]:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            yield str(link.readlink())
+
+
 def wait_until_it_loads(pid: int, cache_dir: str) -> None:
     """Until a file of weights is open or mapped: an engine's constructor is at work."""
     for _ in range(20_000):
         maps = Path(f"/proc/{pid}/maps").read_text()
-        opened = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-        if cache_dir in maps or any(cache_dir in name for name in opened):
+        if cache_dir in maps or any(cache_dir in name for name in open_files(pid)):
             return
         time.sleep(0.0005)
     raise AssertionError("it never opened its weights")
