@@ -1,9 +1,10 @@
 """What is it? `Request → Signals`, pure: the same request always gives the same signals.
 
-Knows: which of a request's words count (`reading`), how words are cut in any script (`lexis`), what phrases speak for
-(`phrases`, `rulebook`, `rules.yaml`), what code and mathematics look like (`shape`), which language words belong to
-(`scripts`, `language`, `romanised`, `identify`), how evidence becomes a probability (`evidence`). Does not know: models,
-settings beyond `routing`, the hour, chance, logs.
+Knows: which of a request's words count (`reading`, `orders`), how words are cut in any script (`lexis`), what phrases
+speak for (`phrases`, `rulebook`, `rules.yaml`), what code and mathematics look like (`shape`), which language words
+belong to (`scripts`, `lexicon`, `language`, `identify`), what is attached (`modality`), how much it is (`complexity`,
+`tokens`), how evidence becomes a probability (`evidence`). Does not know: models, settings beyond `routing`, the hour,
+chance, logs.
 
 Invariants: `measure` never raises on any text; every probability lies in [0, 1] and every label has evidence; the text
 looked at is capped, so that the cost of a prompt is bounded however long it is; a prompt cannot order its own labels.

@@ -1,8 +1,9 @@
 """`Request → Signals`: reads the words once, collects votes, settles each question.
 
-Who is heard, in this order: 1 the endpoint is certain of its use case; 2 the caller's hints are certain; 3 a rule of the
-settings marked `override` wins; 4 all else is votes: the settings' rules and the built-in ones, what code and mathematics
-look like, what is attached; 5 a label less sure than `abstain_below` gives way to its safe default, and says so.
+Who is heard, in this order: 1 the endpoint is certain of its use case; 2 the caller's hints are certain; 3 a rule of
+the settings marked `override` wins; 4 all else is votes: the settings' rules and the built-in ones, what code and
+mathematics look like, what is attached; 5 a label less sure than `abstain_below` gives way to its safe default, and
+says so.
 """
 
 from collections.abc import Iterator, Sequence
@@ -115,7 +116,7 @@ class Classifier:
             return certain(request.hints.complexity, SPOKEN_FOR)
         if ruled := _overruled(heard, "complexity"):
             return ruled
-        worded = [vote for vote in _votes(heard, "complexity")]
+        worded = list(_votes(heard, "complexity"))
         votes = complexity.votes_of(worded, reading, shape, request.hints)
         settled = settle(votes, Complexity.MEDIUM, COMPLEXITY_PRIORS)
         return or_abstain(settled, self._abstain_below, Complexity.MEDIUM)
@@ -163,4 +164,6 @@ def _overruled(heard: Sequence[Heard], question: str) -> Scored | None:
     if best is None:
         return None
     rule, phrase = best.held
-    return Scored(label=str(getattr(rule.set, question)), p=rule.confidence, evidence=(f"{rule.name}: {phrase} (override)",))
+    return Scored(
+        label=str(getattr(rule.set, question)), p=rule.confidence, evidence=(f"{rule.name}: {phrase} (override)",)
+    )

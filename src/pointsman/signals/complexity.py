@@ -15,7 +15,15 @@ from pointsman.types import Complexity, Hints
 
 LOW, MEDIUM, HIGH = Complexity.LOW, Complexity.MEDIUM, Complexity.HIGH
 SHORT_CHARS, PLAIN_CHARS = 60, 240  # up to the first a rule for low counts in full, from the second on not at all
-BY_LENGTH = ((0, LOW, 0.65), (30, LOW, 0.55), (60, LOW, 0.3), (80, MEDIUM, 0.3), (150, HIGH, 0.45), (200, HIGH, 0.6), (600, HIGH, 0.65))
+BY_LENGTH = (
+    (0, LOW, 0.65),
+    (30, LOW, 0.55),
+    (60, LOW, 0.3),
+    (80, MEDIUM, 0.3),
+    (150, HIGH, 0.45),
+    (200, HIGH, 0.6),
+    (600, HIGH, 0.65),
+)
 ASIDE = 0.25  # what a character of quoted or pasted text is worth
 CODE_CHARS = 1500
 MANY_ITEMS, MANY_QUESTIONS, MANY_NUMBERS = 4, 3, 4
@@ -46,7 +54,7 @@ def _shortness(chars: int) -> float:
 
 
 def _by_size(chars: int, reading: Reading, shape: Shape) -> Iterator[Vote]:
-    label, strength = next((row[1:] for row in reversed(BY_LENGTH) if chars >= row[0]))
+    label, strength = next(row[1:] for row in reversed(BY_LENGTH) if chars >= row[0])
     if chars and not (reading.code and label == LOW):
         yield Vote(label, strength, f"{chars} characters")
     if shape.items >= MANY_ITEMS:

@@ -54,7 +54,6 @@ def ranked(odds: Mapping[str, float], evidence: Callable[[str], tuple[str, ...]]
     )
 
 
-
 def certain(label: str, why: str) -> Scored:
     """A label nobody need guess."""
     return Scored(label=str(label), p=1.0, evidence=(why,))

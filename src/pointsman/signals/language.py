@@ -3,10 +3,10 @@
 Knows: script → language, the lexicons, how their log-odds become a probability. Does not know: what text counts
 (`reading`), nor how the foreign identifier works (`identify`).
 
-1 letters of a script with one language settle it · 2 Devanagari, Bengali, Arabic and Cyrillic by marker words and letters,
-with the identifier · 3 Latin letters: English against the nine romanised languages by lexicon, other languages by the
-identifier, which knows none of the nine in Latin letters · 4 two scripts in one text: the language of the words that carry
-the grammar; English content words in an Indian sentence are no English.
+1 Letters of a script with one language settle it. 2 Devanagari, Bengali, Arabic and Cyrillic: marker words and letters,
+with the identifier. 3 Latin letters: English against the nine romanised languages by lexicon, other languages by the
+identifier, which knows none of the nine in Latin letters. 4 Two scripts in one text: the language of the words that
+carry the grammar; English content words in an Indian sentence are no English.
 A single ambiguous word gets a low probability and its alternatives; no letters at all is `und`.
 """
 
@@ -26,7 +26,18 @@ ENGLISH = "en"
 INDIAN = frozenset({"hi", "ta", "te", "bn", "mr", "gu", "kn", "ml", "pa"})
 
 # Log-odds before any evidence, among texts in Latin letters, and among those of a shared script.
-_PRIOR = {"en": 2.7, "hi": 0.6, "ta": 0.2, "te": 0.1, "bn": 0.1, "mr": 0.0, "gu": -0.1, "kn": 0.0, "ml": 0.0, "pa": -0.2}
+_PRIOR = {
+    "en": 2.7,
+    "hi": 0.6,
+    "ta": 0.2,
+    "te": 0.1,
+    "bn": 0.1,
+    "mr": 0.0,
+    "gu": -0.1,
+    "kn": 0.0,
+    "ml": 0.0,
+    "pa": -0.2,
+}
 _NATIVE_PRIOR = {
     "Deva": {"hi": 1.0, "mr": 0.4, "ne": -0.6, "sa": -1.6, "bho": -2.5, "mai": -2.5},
     "Beng": {"bn": 1.5, "as": -1.0},
@@ -38,8 +49,8 @@ DIGITS_ALONE = 0.4
 SURE = 0.97  # what the letters of a script with one language are worth, alone
 # Latin-script languages the identifier is trusted on for short texts; its rarer ones (Manx, Quechua …) need a long one.
 _WIDESPREAD = frozenset(
-    "fr es pt de it nl sv da nb nn fi pl cs sk hu ro hr bs sl et lv lt tr az vi id ms tl sw af sq ca eu gl cy ga is so ha "
-    "yo zu uz ht jv su eo la mt".split()
+    "fr es pt de it nl sv da nb nn fi pl cs sk hu ro hr bs sl et lv lt tr az vi id ms tl sw af sq ca eu gl cy ga is so "
+    "ha yo zu uz ht jv su eo la mt".split()
 )
 FEWEST_WORDS_RARE = 8
 _NEVER_LATIN = INDIAN | {"und", "sa", "ne", "ur", "bho", "or", "as", "si", "om", "lg"}
@@ -66,6 +77,8 @@ class LanguageTeller:
 
     def tell(self, words: Sequence[str], text: str) -> Told:
         """`words`: of `text`, folded. Numbers, code and links are expected to be gone, but do no harm."""
+        if text.isascii() and any(map(str.isalpha, words)):
+            return self._latin([word for word in words if word[0].isalpha()], text)
         counts = scripts_of([word for word in words if not word[0].isdigit()])
         if not counts:
             return Told(_by_digits(words), NATIVE)
@@ -131,7 +144,8 @@ class LanguageTeller:
         loaned = len(latin_words) - tally.english - tally.romanised
         ours = native + romanised
         odds = {label: ours, ENGLISH: _GRAMMAR * tally.english + _LOANED * loaned + 0.05}
-        mix = ranked(odds, lambda name: (f"{native:g} words in native letters, {tally.english} English function words",))
+        why = f"{native:g} words in native letters, {tally.english} English function words"
+        mix = ranked(odds, lambda _: (why,))
         if mix.label == ENGLISH:
             return Told(mix, MIXED if told.script == MIXED else NATIVE)
         return Told(_scaled(told.language, mix.p, mix.alternatives), told.script)
@@ -147,7 +161,7 @@ def _by_digits(words: Sequence[str]) -> Scored:
 
 
 def _strangeness(tally: Tally, words: int) -> float:
-    """What unknown words take from English, where something romanised is about: English prompts have about a quarter."""
+    """What unknown words take from English, where something romanised is about; English prompts have a quarter."""
     if max(score for name, score in tally.scores.items() if name != ENGLISH) < LEAST_ROMANISED:
         return 0.0
     return min(MOST_STRANGE, STRANGE * max(0.0, tally.unknown - USUAL_UNKNOWN * words))
@@ -185,7 +199,8 @@ def _scaled(scored: Scored, share: float, others: tuple[tuple[str, float], ...] 
 
 _BY_NAME = {
     "english": "en", "hindi": "hi", "hinglish": "hi", "tamil": "ta", "tanglish": "ta", "telugu": "te", "bengali": "bn",
-    "bangla": "bn", "marathi": "mr", "gujarati": "gu", "kannada": "kn", "malayalam": "ml", "manglish": "ml", "punjabi": "pa",
+    "bangla": "bn", "marathi": "mr", "gujarati": "gu", "kannada": "kn", "malayalam": "ml", "manglish": "ml",
+    "punjabi": "pa",
 }  # fmt: skip
 _NO_HINT = frozenset({"", "auto", "und", "unknown", "any"})
 

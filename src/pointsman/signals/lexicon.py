@@ -50,9 +50,12 @@ class Latin:
                 self._add(language, strong, STRONG)
                 self._add(language, (word for word in weak if word not in self._known), SHARED)
                 self._add(language, (word for word in weak if word in self._known), WEAK)
+        self._plain_english = {word: own[ENGLISH] for word, own in self._words.items() if tuple(own) == (ENGLISH,)}
         self._stems = self._stems_of(data)
         self._endings = _by_piece(data, "endings")
-        self._inside = tuple(_by_piece(data, "inside").items())
+        self._inside: dict[str, list[tuple[str, dict[str, float]]]] = {}
+        for piece, weights in _by_piece(data, "inside").items():
+            self._inside.setdefault(piece[:2], []).append((piece, weights))
 
     def __repr__(self) -> str:
         return f"Latin({len(self._words)} spellings, {len(self._endings)} endings, {len(self.languages)} languages)"
@@ -69,6 +72,11 @@ class Latin:
         scores = dict.fromkeys(self.languages, 0.0)
         english = romanised = unknown = 0
         for word in words:
+            plain = self._plain_english.get(word)
+            if plain is not None:
+                scores[ENGLISH] += plain
+                english += plain == ENGLISH_STRONG
+                continue
             entry = self._words.get(word)
             if entry is None:
                 entry = self._hints(word)
@@ -104,10 +112,11 @@ class Latin:
                 for language, weight in found.items():
                     hints[language] = hints.get(language, 0.0) + weight
                 break
-        for piece, found in self._inside:
-            if piece in word:
-                for language, weight in found.items():
-                    hints[language] = hints.get(language, 0.0) + weight
+        for at in range(len(word) - 1):
+            for piece, weights in self._inside.get(word[at : at + 2], ()):
+                if word.startswith(piece, at):
+                    for language, weight in weights.items():
+                        hints[language] = hints.get(language, 0.0) + weight
         return hints
 
 
@@ -141,7 +150,7 @@ class Lexicon(NamedTuple):
 
 def load_lexicon() -> Lexicon:
     """The lexicon that ships."""
-    data = yaml.load(files(__package__).joinpath(DATA).read_text(encoding="utf-8"), Loader=_LOADER)
+    data = yaml.load(files(__package__).joinpath(DATA).read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # a safe loader
     return Lexicon(Latin(data["latin"]), {script: Native(entry) for script, entry in data["native"].items()})
 
 

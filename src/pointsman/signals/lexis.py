@@ -1,8 +1,8 @@
 """Words, in any script.
 
 Knows: how letters and their marks make a word. Does not know: what a word means.
-`re`'s `\\b` and `\\w` break inside Indic words, because vowel signs and the virama are marks, not letters; here a word is
-a run of letters, digits and marks. `c++`, `c#` and `don't` are one word each, `lip-sync` is two.
+`re`'s `\\b` and `\\w` break inside Indic words, because vowel signs and the virama are marks, not letters; here a
+word is a run of letters, digits and marks. `c++`, `c#` and `don't` are one word each, `lip-sync` is two.
 """
 
 import re

@@ -2,10 +2,10 @@
 
 Knows: media, endpoints, how an attachment changes what words mean. Does not know: words (the rules do).
 
-1 The audio endpoints settle the use case. 2 The richest attachment is one strong vote: a video has pictures and sound in
-it. 3 Words that are a mere hint alone ("make her speak", "word for word") are strong beside what they speak of: a photo,
-a recording. A video whose words are wanted is speech to text, a photo that shall speak an avatar, and an attachment that
-came "by mistake" none at all. A recording with another request than its words is a matter for an agent.
+1 The audio endpoints settle the use case. 2 The richest attachment is one strong vote: a video has pictures and sound
+in it. 3 Words that are a mere hint alone ("make her speak", "word for word") are strong beside what they speak of: a
+photo, a recording. So a video whose words are wanted is speech to text, a photo that shall speak an avatar, a recording
+with a question to answer a matter for an agent, and an attachment that came "by mistake" nothing at all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ _MEANT_BY = {
     UseCase.AVATAR: {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO},
     UseCase.STT: {Modality.AUDIO, Modality.VIDEO},
     UseCase.TTS: {Modality.TEXT},
-    UseCase.AGENT: {Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.TEXT},
+    UseCase.AGENT: {Modality.AUDIO},
 }
 DOUBT_LEFT = 0.04  # of a hint's doubt, beside what it speaks of
 MADE = {UseCase.TTS: Modality.AUDIO, UseCase.AVATAR: Modality.VIDEO}

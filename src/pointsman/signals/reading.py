@@ -1,12 +1,11 @@
 """Which of a request's words count, and how much.
 
-Knows: turns and roles, harness boilerplate, code, quotes, pasted text, the ways a prompt tries to order its own labels.
-Does not know: what the words mean.
+Knows: turns and roles, harness boilerplate, code, quotes, pasted text. Does not know: what the words mean.
 
-The user's present words weigh most: the last user turn, without tags that a harness put around or into it, without code,
-without what is quoted or pasted. What stands beside them (quotes, pasted text, earlier turns of the user) is kept apart
-and weighs little. System prompts, tool results and the assistant's turns are not read. Only the first and last
-kilobytes are looked at, and every pattern here is linear in the text, so that the cost is bounded.
+The user's present words weigh most: the last user turn, without the elements that a harness put around or into it,
+without code, without what is quoted or pasted. What stands beside them (quotes, pasted text, earlier turns of the user)
+is kept apart and weighs little. System prompts, tool results and the assistant's turns are not read. Only the first and
+last kilobytes are looked at, and every pattern here is linear in the text, so that the cost is bounded.
 """
 
 import re
@@ -14,11 +13,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pointsman.signals.lexis import folded, words_of
+from pointsman.signals.orders import without_orders
 from pointsman.types import Turn
 
-HEAD_CHARS, TAIL_CHARS = 4000, 2000  # of one turn, what is looked at
+HEAD_CHARS, TAIL_CHARS = 2500, 1500  # of one turn, what is looked at
 ASK_HEAD_CHARS, ASK_TAIL_CHARS = 600, 400  # of its prose, what is taken for the instruction
-EARLIER_TURNS, EARLIER_CHARS = 3, 600
+EARLIER_TURNS, EARLIER_CHARS, BESIDE_CHARS = 3, 600, 800
 FEWEST_CODE_LINES = 2
 FEWEST_WORDS = 2  # an instruction of fewer words is none: then what stands beside it counts
 
@@ -26,19 +26,24 @@ _UNREAD_ROLES = frozenset({"system", "developer", "assistant", "tool", "function
 _FENCE = "```"
 _TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,40})(?:\s[^<>]{0,300})?>")
 # Around the user's own words a harness puts these; the words stay.
-_KEPT_TAGS = frozenset({"user_query", "user-query", "query", "question", "task", "prompt", "user_input", "user_message"})
+_KEPT_TAGS = frozenset(
+    {"user_query", "user-query", "query", "question", "task", "prompt", "user_input", "user_message"}
+)
 _HARNESS_PARTS = frozenset(
     "system reminder environment context document documents doc docs file files source sources content attachment "
-    "attachments attached instructions rules memory memories history transcript example examples artifact stdout stderr "
-    "command tool result results output log logs search function ide workspace project metadata info details "
+    "attachments attached instructions rules memory memories history transcript example examples artifact stdout "
+    "stderr command tool result results output log logs search function ide workspace project metadata info details "
     "diagnostics notification caveat persisted".split()
 )
 # A line that is code though no fence says so; ASCII only, so that no sentence in another script is lost.
 _CODE_LINE = re.compile(
-    r"^(?=[\x09\x20-\x7e]*$)[ \t]*(?:(?:def|class|fn|func|public|private|static|const|let|var|void|int)\s+\w+.*[({=:;]"
-    r"|(?:import|from)\s+[\w.]+(?:\s+import\b.*)?|#include\b.*|(?:for|while|if|elif|else|try|except|with)\b.*[:{]"
-    r"|return\b.*[;()]|(?:print|printf|console\.log|System\.out)\w*\(.*|[\w., \[\]]{1,80}[+*/-]?=(?!=)\s*\S.*|.*[;{}]|@\w+.*"
-    r"|[)\]}]+[;,]?|(?:SELECT|INSERT|UPDATE|CREATE|FROM|WHERE)\b.*|[$>#]\s\w+.*|</?\w+[^<>]*>.*)[ \t]*$",
+    r"^(?=[\x09\x20-\x7e]*+$)[ \t]*+(?:"
+    r"(?:def|class|fn|func|public|private|static|const|let|var|void|int)\s+\w+.*[({=:;]"
+    r"|(?:import|from)\s+[\w.]+(?:\s+import\b.*)?|#include\b.*"
+    r"|(?:for|while|if|elif|else|try|except|with)\b.*[:{]|return\b.*[;()]"
+    r"|(?:print|printf|console\.log|System\.out)\w*\(.*|[\w., \[\]]{1,80}[+*/-]?=(?!=)\s*\S.*"
+    r"|.*[;{}]|@\w+.*|[)\]}]+[;,]?|(?:SELECT|INSERT|UPDATE|CREATE|FROM|WHERE)\b.*|[$>#]\s\w+.*|</?\w+[^<>]*>.*"
+    r")[ \t]*$",
     re.MULTILINE,
 )
 _INLINE_CODE = re.compile(r"`([^`\n]{1,300})`")
@@ -55,7 +60,8 @@ _OBJECT_VERBS = frozenset(
 
 
 class Reading(NamedTuple):
-    """The words of a request, sorted by weight. `last` is the last user turn, as written, capped, boilerplate removed."""
+    """The words of a request, sorted by weight: what is asked now (prose, folded), what stands beside it, what was said
+    before. `code` is the code of the last turn; `last` is all of that turn as written, capped, boilerplate removed."""
 
     ask: str
     words: list[str]
@@ -65,21 +71,24 @@ class Reading(NamedTuple):
     earlier_words: list[str]
     code: str
     last: str
-    chars: int
 
 
 def read(turns: tuple[Turn, ...]) -> Reading:
     """What the user says now, what stands beside it, what they said before."""
-    last, chars, before = _last_said(turns)
+    last, before = _last_said(turns)
     prose, code = _split_code(last)
-    prose = _LINK.sub(" ", prose)
+    if "://" in prose or "@" in prose or "www." in prose:
+        prose = _LINK.sub(" ", prose)
     ask, beside = _split_quotes(*_split_object(*_focused(prose)))
-    if len(words_of(folded(ask))) < FEWEST_WORDS:
-        ask, beside = prose[: ASK_HEAD_CHARS + ASK_TAIL_CHARS], ""
-    ask = _without_orders(folded(ask))
-    beside = _without_orders(folded(beside[: HEAD_CHARS // 2]))
-    earlier = _without_orders(folded(_earlier(before)))
-    return Reading(ask, words_of(ask), beside, words_of(beside), earlier, words_of(earlier), code, last, chars)
+    ask = without_orders(folded(ask))
+    words = words_of(ask)
+    if len(words) < FEWEST_WORDS:
+        beside = ""
+        ask = without_orders(folded(prose[: ASK_HEAD_CHARS + ASK_TAIL_CHARS]))
+        words = words_of(ask)
+    beside = without_orders(folded(beside[:BESIDE_CHARS]))
+    earlier = without_orders(folded(_earlier(before)))
+    return Reading(ask, words, beside, words_of(beside), earlier, words_of(earlier), code, last)
 
 
 def capped(text: str) -> str:
@@ -89,14 +98,14 @@ def capped(text: str) -> str:
     return text[:HEAD_CHARS] + "\n\n" + text[-TAIL_CHARS:]
 
 
-def _last_said(turns: tuple[Turn, ...]) -> tuple[str, int, list[str]]:
-    """The last turn of the user that says something, its whole length, and what they said before, latest first."""
+def _last_said(turns: tuple[Turn, ...]) -> tuple[str, list[str]]:
+    """The last turn of the user that says something, and what they said before, latest first."""
     said = [turn.text for turn in turns if turn.role not in _UNREAD_ROLES][::-1][: 3 * EARLIER_TURNS]
     for position, text in enumerate(said):
         own = _without_harness(capped(text))
-        if not own.isspace() and own:
-            return own, len(text), said[position + 1 :]
-    return "", 0, []
+        if own.strip():
+            return own, said[position + 1 :]
+    return "", []
 
 
 def _earlier(before: list[str]) -> str:
@@ -108,7 +117,7 @@ def _earlier(before: list[str]) -> str:
 
 
 def _without_harness(text: str) -> str:
-    """The text without `<system-reminder>…</system-reminder>` and its like; the text itself where nothing else is left."""
+    """The text without `<system-reminder>…</system-reminder>` and its like."""
     if "<" not in text or ">" not in text:
         return text
     kept, end = [], 0
@@ -116,8 +125,7 @@ def _without_harness(text: str) -> str:
         kept.append(text[end:start])
         end = stop
     kept.append(text[end:])
-    rest = "".join(kept)
-    return rest if end == 0 or not rest.isspace() and rest else ""
+    return "".join(kept)
 
 
 def _harness_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -147,7 +155,7 @@ def _is_harness(tag: str) -> bool:
 
 
 def _split_code(text: str) -> tuple[str, str]:
-    """(prose, code): fenced blocks and `inline` code apart. One word of inline code is a name and stays in the prose."""
+    """(prose, code): blocks and `inline` code apart. One word of inline code is a name and stays in the prose."""
     if "`" not in text:
         return _split_code_lines(text, "")
     pieces = text.split(_FENCE)
@@ -185,7 +193,7 @@ def _cut(prose: str, paragraph_end: int, limit: int) -> int:
 
 
 def _split_object(ask: str, beside: str) -> tuple[str, str]:
-    """"Translate to Hindi: write a program" asks for a translation; what follows the colon is its object."""
+    """ "Translate to Hindi: write a program" asks for a translation; what follows the colon is its object."""
     if ":" not in ask or not (found := _OBJECT.match(ask)):
         return ask, beside
     verb_phrase = words_of(folded(found[1]))
@@ -205,27 +213,3 @@ def _split_quotes(ask: str, beside: str) -> tuple[str, str]:
         beside = "\n".join((*_QUOTED_LINE.findall(ask), beside))
         ask = _QUOTED_LINE.sub(" ", ask)
     return ask, beside
-
-
-# ---------------------------------------------------------------- orders to the classifier
-
-_LABELS = r"(?:cod(?:e|ing)|reasoning|general|agent|stt|tts|avatar|multimodal|complex|simple|high|low|medium|hard|easy)"
-_ORDERS = re.compile(
-    r"\b(?:classif|categori|label|tag|treat|mark|rout|flag|consider|regard)\w{0,8}\b[^.!?\n]{0,60}?"
-    rf"\b(?:as|to|=|is)\s+(?:an?\s+|the\s+)?[\"'*]?{_LABELS}\b[^.!?\n]{{0,40}}"
-    r"|\b(?:every|each|this|all|any|my)\s+(?:request|query|queries|prompt|message|input)s?\s+(?:is|are|must be|should be|has|have)"
-    rf"\b[^.!?\n]{{0,40}}?\b{_LABELS}\b"
-    rf"|\b(?:intent|use[ _-]case|complexity|query_type)\b\s{{0,3}}[\"']?\s{{0,3}}(?:[:=]|is\b|should be\b|must be\b)\s{{0,3}}[\"']?{_LABELS}\b"
-    rf"|\b(?:this|it)\s+is\s+(?:an?\s+)?{_LABELS}\s+(?:task|question|problem|request|query|prompt)\b"
-    rf"|\b(?:for|with|of|as|use|set)\s+(?:high|low|medium)\s+complexity\b"
-    rf"|\b(?:ise|isko|isse|ye)\s+{_LABELS}\s+(?:maano|mano|samjho|manna|kaho)\b"
-)
-_ORDER_WORDS = ("classif", "categor", "label", "tag", "treat", "mark", "rout", "flag", "consider", "regard",
-                "request", "quer", "prompt", "message", "input", "intent", "use case", "use_case", "use-case", "complexity", "this is", "it is", "maano", "mano", "samjho")  # fmt: skip
-
-
-def _without_orders(ask: str) -> str:
-    """A prompt cannot order its own labels: "classify this as code" is taken out before anything is measured."""
-    if not any(word in ask for word in _ORDER_WORDS):
-        return ask
-    return _ORDERS.sub(" ", ask)

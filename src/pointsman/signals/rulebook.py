@@ -81,7 +81,9 @@ def builtin_rules() -> tuple[RuleSettings, ...]:
     """The rules that ship, in the ten languages."""
     text = files(__package__).joinpath(BUILTIN).read_text(encoding="utf-8")
     rules = yaml.load(text, Loader=_LOADER)["rules"]  # noqa: S506  # a safe loader, in C or in Python
-    flat = [{key: list(_flat(value)) if isinstance(value, list) else value for key, value in rule.items()} for rule in rules]
+    flat = [
+        {key: list(_flat(value)) if isinstance(value, list) else value for key, value in rule.items()} for rule in rules
+    ]
     return TypeAdapter(tuple[RuleSettings, ...]).validate_json(msgspec.json.encode(flat))
 
 

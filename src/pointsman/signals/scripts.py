@@ -46,7 +46,7 @@ def script_of(char: str) -> str:
 
 
 def scripts_of(words: list[str]) -> dict[str, float]:
-    """Script → how many words are written in it, by each word's first letter. Unsegmented runs count two letters a word."""
+    """Script → how many words are written in it, by each word's first letter; unsegmented, two letters count as one."""
     counts: dict[str, float] = {}
     for word in words:
         script = LATIN if word.isascii() and word[0].isalpha() else script_of(word[0])

@@ -1,9 +1,9 @@
 """How many tokens a prompt has and its answer may have. Estimates, without a tokenizer.
 
-Method: characters by class and script, at rates measured with the byte-pair tokenizers of SmolLM2 (49,000 pieces, mostly
-English: the dearest llama-type tokenizer in use for other scripts) and Qwen2.5 (152,000 pieces). The rates are set so
-that neither is underestimated by more than a quarter; a large vocabulary may use half of what is said here. Too little
-costs a refused request, too much only a reserve. A long text is sampled at even distances, so the cost is bounded.
+Method: characters by class and script, at rates measured with the byte-pair tokenizers of SmolLM2 (49,000 pieces,
+mostly English, so the dearest in use for other scripts) and Qwen2.5 (152,000 pieces). The rates are set so that neither
+is underestimated by more than a quarter; a large vocabulary may use half of what is said here. Too little costs a
+refused request, too much only a reserve. A long text is sampled at even distances, so the cost is bounded.
 """
 
 import re
@@ -27,7 +27,7 @@ CHARS_PER_TOKEN = {
 OTHER_CHARS_PER_TOKEN = 0.35
 PER_TURN, PER_TOOL_CHAR = 6, 1 / 3.0
 PER_MEDIUM = {Modality.IMAGE: 500, Modality.VIDEO: 4000, Modality.AUDIO: 500, Modality.TEXT: 1000}
-SAMPLE_CHARS, SAMPLES = 2000, 8
+SAMPLE_CHARS, SAMPLES = 600, 6
 
 _DIGITS, _BREAKS = b"0123456789", b"\n\r\t"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "
@@ -42,7 +42,9 @@ _LONG_FORMS = frozenset(
     "essay article story blog report chapter speech nibandh kahani निबंध कहानी लेख कथा गोष्ट রচনা গল্প নিবন্ধ નિબંધ વાર્તા "
     "ਲੇਖ ਕਹਾਣੀ கட்டுரை கதை వ్యాసం కథ ಪ್ರಬಂಧ ಕಥೆ ഉപന്യാസം കഥ".split()
 )
-_SHORT_FORMS = frozenset("briefly short concise oneline संक्षेप थोडक्यात সংক্ষেপে ટૂંકમાં ਸੰਖੇਪ சுருக்கமாக క్లుప్తంగా ಸಂಕ್ಷಿಪ್ತವಾಗಿ ചുരുക്കത്തിൽ".split())
+_SHORT_FORMS = frozenset(
+    "briefly short concise oneline संक्षेप थोडक्यात সংক্ষেপে ટૂંકમાં ਸੰਖੇਪ சுருக்கமாக క్లుప్తంగా ಸಂಕ್ಷಿಪ್ತವಾಗಿ ചുരുക്കത്തിൽ".split()
+)
 
 
 def prompt_tokens(request: Request) -> int:
