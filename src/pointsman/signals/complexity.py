@@ -82,4 +82,4 @@ def _by_hints(chars: int, hints: Hints) -> Iterator[Vote]:
     elif entities == 1 and chars <= SHORT_LOOKUP_CHARS and asked not in COMPARISONS:
         yield Vote(LOW, 0.6, "hint: one entity, short")
     if len(hints.context_docs) >= MANY_DOCUMENTS:
-        yield Vote(HIGH, 0.45, f"hint: {len(hints.context_docs)} documents of context")
+        yield Vote(HIGH, 0.65, f"hint: {len(hints.context_docs)} documents of context")

@@ -35,8 +35,8 @@ _PLAIN = ("text/", "application/json", "application/xml", "application/x-")
 
 def inputs_of(request: Request) -> tuple[Modality, ...]:
     """Kinds of content that a model must take. A recording to be transcribed comes without text."""
-    text = () if request.kind is Kind.TRANSCRIPTION else (Modality.TEXT,)
-    return tuple(dict.fromkeys((*text, *(medium.kind for medium in request.media))))
+    first = Modality.AUDIO if request.kind is Kind.TRANSCRIPTION else Modality.TEXT
+    return tuple(dict.fromkeys((first, *(medium.kind for medium in request.media))))
 
 
 def outputs_of(request: Request, use_case: str, p: float) -> tuple[Modality, ...]:

@@ -77,6 +77,7 @@ def read(turns: tuple[Turn, ...]) -> Reading:
     """What the user says now, what stands beside it, what they said before."""
     last, before = _last_said(turns)
     prose, code = _split_code(last)
+    prose = prose.strip()
     if "://" in prose or "@" in prose or "www." in prose:
         prose = _LINK.sub(" ", prose)
     ask, beside = _split_quotes(*_split_object(*_focused(prose)))
@@ -176,13 +177,13 @@ def _split_code_lines(prose: str, code: str) -> tuple[str, str]:
 
 def _focused(prose: str) -> tuple[str, str]:
     """(instruction, pasted): of a long text, its beginning and its end, cut between paragraphs where there are any."""
-    prose = prose.strip()
     if len(prose) <= ASK_HEAD_CHARS + ASK_TAIL_CHARS:
         return prose, ""
     head_end = _cut(prose, prose.rfind("\n\n", 0, ASK_HEAD_CHARS), ASK_HEAD_CHARS)
-    tail_start = prose.find("\n\n", len(prose) - ASK_TAIL_CHARS)
-    tail_start = tail_start if tail_start > 0 else len(prose) - ASK_TAIL_CHARS
-    return f"{prose[:head_end]}\n{prose[tail_start:]}", prose[head_end:tail_start]
+    near = len(prose) - ASK_TAIL_CHARS
+    breaks = (prose.find("\n\n", near), prose.find("\n", near))
+    tail_start = next((at for at in breaks if at >= 0), len(prose))  # a text without a break is pasted to its end
+    return f"{prose[:head_end]}\n{prose[tail_start:]}".strip(), prose[head_end:tail_start]
 
 
 def _cut(prose: str, paragraph_end: int, limit: int) -> int:
