@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts train
 
-.PHONY: install serve test check bench lock format docs clean
+.PHONY: install serve tour test check bench lock format docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -18,6 +18,9 @@ install: $(VENV)/.local ## the environment with every embedded engine
 
 serve: $(VENV)/.local ## models, then the server on 127.0.0.1:8001
 	@$(BIN)/pointsman serve
+
+tour: $(VENV)/.dev ## everything a running server can do, with the openai package
+	@$(BIN)/python examples/tour.py
 
 test: $(VENV)/.dev ## checks, then every test, real engines included
 	@$(BIN)/python scripts/check.py
