@@ -3,7 +3,7 @@
 Knows: how spellings of romanised words vary. Does not know: how evidence becomes a probability (`language`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import product
 from typing import NamedTuple
@@ -16,11 +16,14 @@ ENGLISH = "en"
 STRONG, SHARED, WEAK, STEM = 3.0, 2.0, 0.8, 1.5
 ENGLISH_STRONG, ENGLISH_WEAK = 1.0, 0.35
 LETTER, NATIVE_WORD = 3.5, 1.2
-LONGEST_ENDING, LEAST_BEFORE_ENDING = 8, 2
-SHORTEST_STEM_CHARS, LONGEST_STEM_CHARS = 4, 8
+LEAST_BEFORE_ENDING, SHORTEST_STEM_CHARS = 2, 4
 MAX_SPELLINGS = 24
 _VARIED = (("aa", "a"), ("ee", "i"), ("oo", "u"), ("w", "v"), ("ph", "f"))
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where the wheel has it: 20 times faster at start
+
+
+# A part of each piece → the pieces that have it, with their weights by language.
+Pieces = dict[str, tuple[tuple[str, dict[str, float]], ...]]
 
 
 class Tally(NamedTuple):
@@ -51,14 +54,12 @@ class Latin:
                 self._add(language, (word for word in weak if word not in self._known), SHARED)
                 self._add(language, (word for word in weak if word in self._known), WEAK)
         self._plain_english = {word: own[ENGLISH] for word, own in self._words.items() if tuple(own) == (ENGLISH,)}
-        self._stems = self._stems_of(data)
-        self._endings = _by_piece(data, "endings")
-        self._inside: dict[str, list[tuple[str, dict[str, float]]]] = {}
-        for piece, weights in _by_piece(data, "inside").items():
-            self._inside.setdefault(piece[:2], []).append((piece, weights))
+        self._stems = self._stems_of()
+        self._endings = _keyed(_by_piece(data, "endings"), lambda piece: piece[-2:])
+        self._inside = _keyed(_by_piece(data, "inside"), lambda piece: piece[:2])
 
     def __repr__(self) -> str:
-        return f"Latin({len(self._words)} spellings, {len(self._endings)} endings, {len(self.languages)} languages)"
+        return f"Latin({len(self._words)} spellings, {len(self.languages)} languages)"
 
     def _add(self, language: str, words: Iterable[str], weight: float) -> None:
         for word in words:
@@ -89,34 +90,30 @@ class Latin:
                 scores[language] += weight
         return Tally(scores, english, romanised, unknown)
 
-    def _stems_of(self, data: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, float]]:
+    def _stems_of(self) -> Pieces:
         """Most of these languages inflect by what they append: a listed word also begins unlisted ones."""
         stems: dict[str, dict[str, float]] = {}
-        for language in data:
-            if language == ENGLISH:
-                continue
-            for word, owners in self._words.items():
-                if owners.get(language) == STRONG and len(word) >= SHORTEST_STEM_CHARS:
-                    stems.setdefault(word, {})[language] = STEM
-        return stems
+        for word, owners in self._words.items():
+            own = {name: STEM for name, weight in owners.items() if weight == STRONG and name != ENGLISH}
+            if own and len(word) >= SHORTEST_STEM_CHARS:
+                stems[word] = own
+        return _keyed(stems, lambda word: word[:SHORTEST_STEM_CHARS])
 
     def _hints(self, word: str) -> dict[str, float]:
         """What an unlisted word's beginning, ending and inside speak for."""
         hints: dict[str, float] = {}
-        for size in range(min(LONGEST_STEM_CHARS, len(word) - 1), SHORTEST_STEM_CHARS - 1, -1):
-            if found := self._stems.get(word[:size]):
-                hints.update(found)
+        for stem, weights in self._stems.get(word[:SHORTEST_STEM_CHARS], ()):
+            if word.startswith(stem):
+                hints.update(weights)
                 break
-        for size in range(min(LONGEST_ENDING, len(word) - LEAST_BEFORE_ENDING), 1, -1):
-            if found := self._endings.get(word[-size:]):
-                for language, weight in found.items():
-                    hints[language] = hints.get(language, 0.0) + weight
+        for ending, weights in self._endings.get(word[-2:], ()):
+            if word.endswith(ending) and len(word) >= len(ending) + LEAST_BEFORE_ENDING:
+                _add(hints, weights)
                 break
         for at in range(len(word) - 1):
             for piece, weights in self._inside.get(word[at : at + 2], ()):
                 if word.startswith(piece, at):
-                    for language, weight in weights.items():
-                        hints[language] = hints.get(language, 0.0) + weight
+                    _add(hints, weights)
         return hints
 
 
@@ -182,3 +179,16 @@ def _by_piece(data: Mapping[str, Mapping[str, object]], field: str) -> dict[str,
             for piece, weight in found.items():
                 pieces.setdefault(str(piece), {})[language] = float(weight)
     return pieces
+
+
+def _keyed(weights: Mapping[str, dict[str, float]], key: Callable[[str], str]) -> Pieces:
+    """Pieces by a part of them that finds candidates in one look-up, the longest piece first."""
+    rows: dict[str, list[tuple[str, dict[str, float]]]] = {}
+    for piece in sorted(weights, key=len, reverse=True):
+        rows.setdefault(key(piece), []).append((piece, weights[piece]))
+    return {name: tuple(row) for name, row in rows.items()}
+
+
+def _add(hints: dict[str, float], weights: Mapping[str, float]) -> None:
+    for language, weight in weights.items():
+        hints[language] = hints.get(language, 0.0) + weight

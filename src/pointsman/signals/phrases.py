@@ -25,6 +25,9 @@ class Node:
         self.stems: dict[str, list[tuple[str, Node]]] = {}
         self.ends: list[int] = []
 
+    def is_leaf(self) -> bool:
+        return not (self.whole or self.stems)
+
     def child(self, word: str, is_stem: bool) -> "Node":
         if not is_stem:
             return self.whole.setdefault(word, Node())
@@ -67,17 +70,17 @@ class Phrases:
         for start, word in enumerate(words):
             node = whole.get(word)
             if node is not None:
-                found.update(self._from(node, words, start + 1))
+                found.update(node.ends if node.is_leaf() else self._from(node, words, start + 1))
             row = stems.get(word[:STEM_KEY])
             if row is not None:
                 for stem, below in row:
                     if word.startswith(stem):
-                        found.update(self._from(below, words, start + 1))
+                        found.update(below.ends if below.is_leaf() else self._from(below, words, start + 1))
         return found
 
     def _from(self, node: Node, words: Sequence[str], at: int) -> Iterator[int]:
         yield from node.ends
-        if at == len(words) or not (node.whole or node.stems):
+        if at == len(words) or node.is_leaf():
             return
         word = words[at]
         if below := node.whole.get(word):

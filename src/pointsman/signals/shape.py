@@ -14,9 +14,10 @@ _TRACE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _FILE = re.compile(
-    r"\w\.(?:py|ipynb|js|mjs|ts|tsx|jsx|java|kt|cpp|cc|hpp|cs|rs|go|rb|php|swift|scala|sql|sh|ps1|html|css|scss|vue|yaml"
-    r"|yml|toml|gradle|lua|dart)\b|\b(?:[Dd]ockerfile|[Mm]akefile|package\.json|requirements\.txt|pom\.xml|tsconfig)\b"
+    r"\.(?<=\w\.)(?:py|ipynb|js|mjs|ts|tsx|jsx|java|kt|cpp|cc|hpp|cs|rs|go|rb|php|swift|scala|sql|sh|ps1|html|css|scss|vue"
+    r"|yaml|yml|toml|gradle|lua|dart|json)\b"
 )
+_FILE_NAMES = ("dockerfile", "makefile", "requirements.txt", "tsconfig", "docker-compose")
 _OPERATOR = re.compile(
     r"=>|==|!=|&&|\|\||::|\+=|->|</\w|/>|\(\)|[{};][ \t]*+$|^[ \t]*+[#@]\w++$"
     r"|\b(?:def|function|class|func|fn|public|private|static|const|let|var|return|void|int|print|printf|println|elif|if"
@@ -35,7 +36,7 @@ _TRACE_CLUES = (
     "error", "exception", "traceback", "\tat ", "  at ", "fault", "panic", "fatal", "npm err", "undefined", "not found",
     "core dumped", " ts",
 )  # fmt: skip
-_SIGN = re.compile(r"[=;(){}\[\]<>#@&|]|::|->|\":")
+_SIGN = re.compile(r"[=;(){}\[\]<>#@&|:]")
 _FIGURE = re.compile(r"[\d^\\$=(∑∏∫√∂∇∞≤≥≠≈∈∉⊂⊆∪∩∀∃⇒⇔±×÷π]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -78,7 +79,7 @@ def _code(last: str, code: str) -> tuple[float, str]:
     marks = len(_OPERATOR.findall(last)) if _SIGN.search(last) or "import" in last else 0  # 3
     if marks >= 3:
         return min(0.85, 0.5 + 0.08 * marks), f"{marks} marks of code"
-    if _FILE.search(last):  # 4
+    if ("." in last and _FILE.search(last)) or any(name in lowered for name in _FILE_NAMES):  # 4
         return 0.6, "a source file's name"
     return (0.35 * min(marks, 2), f"{marks} marks of code") if marks else (0.0, "")
 
