@@ -106,7 +106,7 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
             if victim.is_idle:
                 draft.stop(victim, Why.EVICTED)
     else:  # 3.5
-        draft.wake(_waiting_since(d) + draft.rules.max_wait_s)
+        draft.wake(_starves_at_s(draft, d))
         _wake_for_the_young(draft)
     return False
 
@@ -138,12 +138,15 @@ def _is_polite(d: Deployment) -> bool:
 
 
 def _is_starved(draft: Draft, d: Deployment) -> bool:
-    return bool(d.queue) and draft.now_s - _waiting_since(d) >= draft.rules.max_wait_s
+    return bool(d.queue) and _starves_at_s(draft, d) <= draft.now_s
+
+
+def _starves_at_s(draft: Draft, d: Deployment) -> float:
+    return _waiting_since(d) + draft.rules.max_wait_s
 
 
 def _residents(draft: Draft, *, starved: bool = False) -> list[Resident]:
     """Everybody who is ready, as a possible victim. For a starved one the churn guard falls."""
-    young_s = 0.0 if starved else draft.rules.min_resident_s
     return [
         Resident(
             id=d.spec.id,
@@ -151,29 +154,33 @@ def _residents(draft: Draft, *, starved: bool = False) -> list[Resident]:
             idle_s=draft.now_s - d.idle_since_s,
             reload_s=estimates.load_s(d),
             is_busy=not d.is_idle or (bool(d.queue) and not starved),
-            held_by=_held_by(draft, d, young_s),
+            held_by=_held_by(draft, d, starved=starved),
         )
         for d in draft.deployments.values()
         if d.phase is Phase.READY and d.spec.is_managed
     ]
 
 
-def _held_by(draft: Draft, d: Deployment, young_s: float) -> str:
+def _held_by(draft: Draft, d: Deployment, *, starved: bool) -> str:
     if d.spec.pin:
         return "is pinned"
     if d.yields_to:
         return f"leaves for `{d.yields_to}`"
-    if draft.now_s - d.since_s < young_s:
+    if draft.now_s < _grown_at_s(draft, d) and not starved:
         return f"was loaded {draft.now_s - d.since_s:.1f} s ago"
     return ""
+
+
+def _grown_at_s(draft: Draft, d: Deployment) -> float:
+    """The moment itself is compared, never a difference: rounding must not lose the one tick that comes then."""
+    return d.since_s + draft.rules.min_resident_s
 
 
 def _wake_for_the_young(draft: Draft) -> None:
     """The churn guard of somebody ends."""
     for d in draft.deployments.values():
-        grown_s = d.since_s + draft.rules.min_resident_s
-        if d.phase is Phase.READY and grown_s > draft.now_s:
-            draft.wake(grown_s)
+        if d.phase is Phase.READY:
+            draft.wake(_grown_at_s(draft, d))
 
 
 def _no_room(draft: Draft, room: Room, d: Deployment) -> str:

@@ -195,9 +195,13 @@ class Fleet:
         finally:
             for task in self._watches:
                 task.cancel()
-            await self._loader.close()
-            self._hands.close()
-            await self._group.__aexit__(kind, error, trace)
+            try:
+                await self._loader.close()
+            finally:
+                self._hands.close()
+                # A task group wraps the body's own error in a group; only a cancellation, maybe its own, concerns it.
+                ended = (kind, error, trace) if kind is asyncio.CancelledError else (None, None, None)
+                await self._group.__aexit__(*ended)
 
     def __repr__(self) -> str:
         state = self._writer.state
