@@ -349,29 +349,30 @@ class FleetMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """From anywhere: if all goes well from now on, everybody is served or refused; then a drain leaves nothing."""
         for _ in range(120):
-            self.everything_goes_well()
+            everything_goes_well(self)
             if not any(t.status is not ENDED for t in self.tickets):
                 break
             self.pass_until(self.now_s + 1.0)
         assert not [t.number for t in self.tickets if t.status is not ENDED], "somebody waits for ever"
         self.draining = True
         self.send(Drain(at_s=self.now_s))
-        self.everything_goes_well()
+        everything_goes_well(self)
         assert self.state.is_drained
         assert not self.children
         self.pass_until(self.now_s + 100.0)
         assert not self.children
 
-    def everything_goes_well(self) -> None:
-        moves: tuple[Callable[[], None], ...] = (
-            lambda: self.start_succeeds(0, 0),
-            lambda: self.stop_succeeds(0),
-            lambda: self.take(0),
-            lambda: self.release(0, True),
-        )
-        for _ in range(len(self.tickets) + 12):
-            for move in moves:
-                move()
+
+def everything_goes_well(machine: FleetMachine) -> None:
+    moves: tuple[Callable[[], None], ...] = (
+        lambda: machine.start_succeeds(0, 0),
+        lambda: machine.stop_succeeds(0),
+        lambda: machine.take(0),
+        lambda: machine.release(0, True),
+    )
+    for _ in range(len(machine.tickets) + 12):
+        for move in moves:
+            move()
 
 
 FleetMachine.TestCase.settings = settings(
