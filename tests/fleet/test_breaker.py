@@ -78,3 +78,11 @@ def test_whatever_happens_the_figures_make_sense(outcomes: list[tuple[bool, floa
             assert after_ is not Breaker.OPEN or before is Breaker.OPEN
         if before is Breaker.HALF_OPEN and not ok:
             assert after_ is Breaker.OPEN
+
+
+def test_a_success_that_fills_the_window_does_not_open() -> None:
+    breaker = CLOSED
+    for number in range(WINDOW):  # more than half fail, never five in a row, and the last one succeeds
+        breaker = record(breaker, number % 4 == 3, 0.0)
+    assert mode_at(breaker, 0.0) is Breaker.CLOSED
+    assert mode_at(record(breaker, False, 0.0), 0.0) is Breaker.OPEN

@@ -56,7 +56,8 @@ def record(breaker: BreakerState, ok: bool, now_s: float) -> BreakerState:
     window = (breaker.window << 1 | (not ok)) & _MASK
     seen = min(breaker.seen + 1, WINDOW)
     in_row = 0 if ok else breaker.in_row + 1
-    if in_row >= FAILURES_IN_A_ROW or (seen == WINDOW and window.bit_count() * 2 > WINDOW):
+    is_failing = in_row >= FAILURES_IN_A_ROW or (seen == WINDOW and window.bit_count() * 2 > WINDOW)
+    if is_failing and not ok:  # a success that fills the window is no reason to open
         return trip(now_s + OPEN_S)
     return BreakerState(window=window, seen=seen, in_row=in_row)
 
