@@ -161,7 +161,12 @@ class Scored(Value, frozen=True):
 
 
 class Signals(Value, frozen=True):
-    """What the request is. Made by `signals.classifier`, pure."""
+    """What the request is. Made by `signals.classifier`, pure.
+
+    `novelty` in [0, 1]: how little this is like anything the classifier was made from. `unsure`: the questions that
+    stage 1 would rather have the encoder answer; empty once stage 2 has spoken. `degraded`: why stage 2 was wanted and
+    not had (`no_encoder`, `deadline`, `error`); empty otherwise.
+    """
 
     use_case: Scored
     intent: Scored
@@ -173,6 +178,9 @@ class Signals(Value, frozen=True):
     prompt_tokens: int = 0
     output_tokens: int = 0
     needs_tools: bool = False
+    novelty: float = 0.0
+    unsure: tuple[str, ...] = ()
+    degraded: str = ""
     stage: int = 1
 
 

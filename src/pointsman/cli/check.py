@@ -17,7 +17,7 @@ def check(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema for editors and stop.")] = False,
 ) -> None:
     """Validate a configuration; exit 2 and name every problem where it is wrong."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)  # a path stays whole, however long
     if schema:
         typer.echo(json.dumps(settings_module.schema(), indent=2, ensure_ascii=False))
         return
