@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pointsman import __version__
+from pointsman.cli.calibrate import calibrate
 from pointsman.cli.check import check
 from pointsman.cli.explain import explain
 from pointsman.cli.models import models
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, explain, models, pull):
+for command in (serve, check, explain, models, pull, calibrate):
     app.command()(command)
 
 
