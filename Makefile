@@ -50,7 +50,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.local: requirements/local.lock pyproject.toml | $(VENV)/bin/python
-	@echo "Installing Pointsman and its engines into $(VENV): about 320 MB to download, 1 GB on disk, once …"
+	@echo "Installing Pointsman and its engines into $(VENV): about 510 MB to download, 1.5 GB on disk, once …"
 	@$(PIP) install $(LOCKED) -r requirements/local.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

@@ -195,8 +195,11 @@ def test_every_dependency_is_explained_and_none_that_is_gone() -> None:
     assert explained() == declared()
 
 
+SERVING = ("gateway", "local", "encoder", "learn")
+
+
 def test_locks_pin_every_dependency_with_hashes() -> None:
-    for lock, groups in (("local", ("gateway", "local")), ("dev", ("gateway", "local", "development"))):
+    for lock, groups in (("local", SERVING), ("dev", (*SERVING, "development"))):
         entries = re.split(r"\n(?=[a-z])", text_of(f"requirements/{lock}.lock"))
         pinned = {re.split(r"==", entry)[0] for entry in entries if "--hash=sha256:" in entry}
         assert {name for group in groups for name in declared()[group]} <= pinned
