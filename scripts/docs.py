@@ -25,6 +25,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("fleet", settings.FleetSettings),
     ("retry", settings.RetrySettings),
     ("routing", settings.RoutingSettings),
+    ("routing.encoder", settings.EncoderSettings),
     ("routing.rules[]", settings.RuleSettings),
     ("routing.rules[].set", settings.RuleSet),
     ("routing.weights.*", settings.StrategyWeights),

@@ -18,6 +18,8 @@ from pointsman.dispatch.run import Dispatcher
 from pointsman.edge.http import MEBIBYTE, BodyLimits
 from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
+from pointsman.encoder.e5 import E5
+from pointsman.encoder.service import SecondStage
 from pointsman.fleet.hardware import HostHardware
 from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.gateway import Classifier as ClassifierDoor
@@ -32,6 +34,7 @@ from pointsman.policy.router import Router
 from pointsman.settings import OpenAiModel, Settings, sources_of
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
+from pointsman.signals.opinion import load_opinion
 from pointsman.sources.store import WeightStore
 from pointsman.types import DeploymentView, Tier, World
 
@@ -62,10 +65,17 @@ class App:
         self.fleet.subscribe(Newsroom(self.log, self._metrics.fleet).hear)
         self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log), names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
+        self.second = SecondStage(
+            E5,
+            load_opinion(settings.routing.abstain_below),
+            settings.routing.encoder,
+            self.clock,
+            self._metrics.encoder,
+        )
         dispatcher = Dispatcher(
             self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock
         )
-        self.gateway = Gateway(classifier, Router(settings), dispatcher, self.ledger, self.fleet.world)
+        self.gateway = Gateway(classifier, self.second, Router(settings), dispatcher, self.ledger, self.fleet.world)
         self.site = self._build_site()
 
     def _toolbox(self) -> Toolbox:
@@ -109,6 +119,7 @@ class App:
             stack.callback(self.log.close)
             await stack.enter_async_context(self.http)
             await stack.enter_async_context(self.fleet)
+            await stack.enter_async_context(self.second)
             yield self
 
     def server(self) -> uvicorn.Server:

@@ -18,6 +18,12 @@ class Classifier(Protocol):
     def measure(self, request: Request) -> Signals: ...
 
 
+class SecondStage(Protocol):
+    """What is it, where the classifier is unsure? Within its own deadline; degraded signals say why. Never raises."""
+
+    async def refine(self, request: Request, signals: Signals) -> Signals: ...
+
+
 class Router(Protocol):
     """Who should answer? Pure; total: a plan without candidates carries the `problem`."""
 
@@ -49,9 +55,16 @@ class Gateway:
     """The whole product on one screen."""
 
     def __init__(
-        self, classifier: Classifier, router: Router, dispatch: Dispatch, ledger: Ledger, world: Callable[[], World]
+        self,
+        classifier: Classifier,
+        second: SecondStage,
+        router: Router,
+        dispatch: Dispatch,
+        ledger: Ledger,
+        world: Callable[[], World],
     ) -> None:
         self.classifier = classifier
+        self.second = second
         self.router = router
         self.dispatch = dispatch
         self.ledger = ledger
@@ -61,12 +74,17 @@ class Gateway:
     async def answer(self, request: Request) -> AsyncIterator[Reply]:
         """The reply, while the context is open. Raises PointsmanError where no answer could be had."""
         async with self.ledger.open(request) as entry:
-            signals = entry.measured(self.classifier.measure(request))
+            signals = entry.measured(await self.understand(request))
             plan = entry.planned(self.router.decide(request, signals, self.world()))
             async with self.dispatch.run(request, plan, entry) as reply:
                 yield entry.watch(reply)
 
-    def explain(self, request: Request) -> tuple[Signals, Plan]:
-        """The decision only: the same two calls, nothing done."""
-        signals = self.classifier.measure(request)
+    async def explain(self, request: Request) -> tuple[Signals, Plan]:
+        """The decision only: the same two steps, nothing done."""
+        signals = await self.understand(request)
         return signals, self.router.decide(request, signals, self.world())
+
+    async def understand(self, request: Request) -> Signals:
+        """The fast signals; the encoder's too where they are unsure."""
+        signals = self.classifier.measure(request)
+        return await self.second.refine(request, signals) if signals.unsure else signals

@@ -167,6 +167,14 @@ class StrategyWeights(Section):
     health: float = Field(0.6, ge=0, description="How well its recent calls went.")
 
 
+class EncoderSettings(Section):
+    """The multilingual encoder, asked where the fast classifier is unsure; without its package it is not asked."""
+
+    enabled: bool = Field(True, description="false: the fast classifier has the last word.")
+    deadline_ms: float = Field(60, gt=0, description="A request waits this long for the encoder, then goes on without.")
+    cache: int = Field(4096, ge=0, description="Texts whose vector is kept, 1.5 kB each.")
+
+
 class RoutingSettings(Section):
     """How a request is understood and which model it goes to."""
 
@@ -184,6 +192,7 @@ class RoutingSettings(Section):
     rules: tuple[RuleSettings, ...] = Field((), description="Keyword rules, checked before the built-in ones.")
     builtin_rules: bool = Field(True, description="Keep the built-in rules of the ten languages.")
     abstain_below: Share = Field(0.4, description="A label less sure than this falls back to its safe default.")
+    encoder: EncoderSettings = Field(EncoderSettings(), description="The second opinion on what is unsure.")
 
 
 class Source(Section):

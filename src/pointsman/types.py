@@ -165,7 +165,7 @@ class Signals(Value, frozen=True):
 
     `novelty` in [0, 1]: how little this is like anything the classifier was made from. `unsure`: the questions that
     stage 1 would rather have the encoder answer; empty once stage 2 has spoken. `degraded`: why stage 2 was wanted and
-    not had (`no_encoder`, `deadline`, `error`); empty otherwise.
+    not had (`no_encoder`, `busy`, `deadline`, `error`); empty otherwise.
     """
 
     use_case: Scored

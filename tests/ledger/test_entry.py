@@ -384,13 +384,16 @@ def test_overhead_leaves_out_the_pause_before_a_retry() -> None:
 
 
 class Fixed:
-    """A classifier, a router and a dispatch with one answer."""
+    """A classifier, a second stage, a router and a dispatch with one answer."""
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
 
     def measure(self, request: Request) -> Signals:
         return measured()
+
+    async def refine(self, request: Request, signals: Signals) -> Signals:
+        return signals
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         return PLAN
@@ -405,7 +408,7 @@ def test_in_the_corridor_a_generator_closed_early_is_a_client_that_left() -> Non
 
     async def run() -> None:
         fixed = Fixed(streamed(EVENT, EVENT, DONE))
-        gateway = Gateway(fixed, fixed, fixed, Ledger(SystemClock(), (kept,), {}), lambda: world(hot("small")))
+        gateway = Gateway(fixed, fixed, fixed, fixed, Ledger(SystemClock(), (kept,), {}), lambda: world(hot("small")))
 
         async def answer() -> AsyncIterator[bytes]:
             async with gateway.answer(ask()) as reply:

@@ -29,7 +29,7 @@ class Corridor(Protocol):
     """The gateway, as the edge sees it."""
 
     def answer(self, request: Request) -> AbstractAsyncContextManager[Reply]: ...
-    def explain(self, request: Request) -> tuple[Signals, Plan]: ...
+    async def explain(self, request: Request) -> tuple[Signals, Plan]: ...
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ def build_site(corridor: Corridor, shell: Asgi, *, limits: BodyLimits, clock: Cl
             await response.reply(request, reply)
 
     async def explain(request: Request, response: Response) -> None:
-        signals, plan = corridor.explain(request)
+        signals, plan = await corridor.explain(request)
         best = plan.candidates[0].model_id if plan.candidates else None
         explained = Explained(request_id=request.id, model=best, signals=signals, plan=plan)
         await response.whole(200, JSON, as_json(explained))

@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from pointsman.errors import TABLE
+from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.reading import answered_by, fallback_from, model_of, task_of
 from pointsman.ledger.series import UNKNOWN, Maker, Share
@@ -28,13 +29,14 @@ RECENT = 1000
 
 
 class Metrics:
-    """A sink. `models` are the configured ids; `world` is called on every scrape. `fleet` takes the fleet's events."""
+    """A sink. `models` are the configured ids; `world` is called on every scrape. `fleet` and `encoder` take events."""
 
     def __init__(self, models: Iterable[str], world: Callable[[], World], version: str) -> None:
         self._models = frozenset(models)
         self.registry = CollectorRegistry()
         make = Maker(self.registry)
         self.fleet = FleetMetrics(make, self._models, world)
+        self.encoder = EncoderMetrics(make)
         self._make_counters(make)
         self._make_histograms(make)
         self._in_flight = Gauge(
