@@ -7,9 +7,11 @@ import typer
 from pointsman import __version__
 from pointsman.cli.calibrate import calibrate
 from pointsman.cli.check import check
+from pointsman.cli.classify import classify
 from pointsman.cli.explain import explain
 from pointsman.cli.models import models
 from pointsman.cli.pull import pull
+from pointsman.cli.quality import quality
 from pointsman.cli.serve import serve
 
 app = typer.Typer(
@@ -19,8 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, explain, models, pull, calibrate):
+for command in (serve, check, explain, classify, models, pull, calibrate):
     app.command()(command)
+app.add_typer(quality)
 
 
 @app.command()

@@ -1,8 +1,10 @@
 """What commands share: which configuration file, how a wrong one is shown."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, NoReturn
 
 import typer
 from rich.console import Console
@@ -55,3 +57,25 @@ def show_problems(error: ConfigError) -> None:
     for problem in error.problems:
         console.print(problem, style="red", markup=False, soft_wrap=True)
     console.print(f"{len(error.problems)} problem{'s' if len(error.problems) > 1 else ''}.", style="bold")
+
+
+def complain(problems: list[str], shown: int = 20) -> NoReturn:
+    """Exit 2 with a problem a line; of very many the first ones and their number."""
+    console = Console(stderr=True, highlight=False)
+    for problem in problems[:shown]:
+        console.print(problem, style="red", markup=False, soft_wrap=True)
+    if len(problems) > shown:
+        console.print(f"… and {len(problems) - shown} more", style="red", markup=False)
+    raise typer.Exit(2)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when everything is in it, and not at all where something went wrong."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

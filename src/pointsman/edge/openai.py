@@ -89,7 +89,7 @@ def decode_chat(incoming: Incoming) -> Request:
     if not body.messages:
         raise invalid("messages", "is empty; send at least one message")
     return _request(
-        incoming, Kind.CHAT, body, payload=payload, turns=_turns(body.messages), media=_media(body.messages)
+        incoming, Kind.CHAT, body, payload=payload, turns=turns_of(body.messages), media=media_of(body.messages)
     )
 
 
@@ -117,7 +117,7 @@ def decode_route(incoming: Incoming) -> Request:
     messages = body.messages if body.messages is not None else [Message(role="user", content=text)]
     if not messages:
         raise invalid("messages", "is empty; send at least one message")
-    return _request(incoming, body.endpoint, body, payload=payload, turns=_turns(messages), media=_media(messages))
+    return _request(incoming, body.endpoint, body, payload=payload, turns=turns_of(messages), media=media_of(messages))
 
 
 def _request(
@@ -159,7 +159,7 @@ def _text(prompt: str | list[str | int | list[int]]) -> str:
     return "\n".join(item for item in prompt if isinstance(item, str))
 
 
-def _turns(messages: list[Message]) -> tuple[Turn, ...]:
+def turns_of(messages: list[Message]) -> tuple[Turn, ...]:
     return tuple(Turn(role=message.role, text=_words(message.content)) for message in messages)
 
 
@@ -169,17 +169,17 @@ def _words(content: str | list[ContentPart] | None) -> str:
     return "\n".join(part.text for part in content or () if part.text)
 
 
-def _media(messages: list[Message]) -> tuple[Media, ...]:
+def media_of(messages: list[Message]) -> tuple[Media, ...]:
     return tuple(
         medium
         for index, message in enumerate(messages)
         if isinstance(message.content, list)
         for position, part in enumerate(message.content)
-        for medium in _media_of(part, f"messages[{index}].content[{position}]")
+        for medium in _attached_to(part, f"messages[{index}].content[{position}]")
     )
 
 
-def _media_of(part: ContentPart, where: str) -> Iterator[Media]:
+def _attached_to(part: ContentPart, where: str) -> Iterator[Media]:
     """The attachment of one content part, if it has one. Raises RequestError where its URL is none."""
     for name, kind in (("image_url", Modality.IMAGE), ("video_url", Modality.VIDEO), ("audio_url", Modality.AUDIO)):
         given = getattr(part, name)
