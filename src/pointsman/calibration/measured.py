@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pointsman.calibration.items import Item
+from pointsman.calibration.items import FAMILIES, LANGUAGES, Item
 from pointsman.calibration.journal import Answered
-from pointsman.calibration.routing import Table
+from pointsman.calibration.routing import Row, Table
 from pointsman.calibration.runner import Failure, Target
 from pointsman.calibration.statistics import Difference, Floats, Interval, holm, interaction, paired, wilson
-from pointsman.types import Value
+from pointsman.types import Complexity, Value
 
 MONEY, WORK, SECONDS = "price", "GB·tokens", "s"
 GIGABYTE = 1e9
@@ -82,14 +82,25 @@ class Speed(Value, frozen=True):
 
 
 def cells(measured: Measured, key: Key) -> tuple[Cell, ...]:
-    """Score of every model in every group, groups in the order in which items have them."""
+    """Score of every model in every group, groups in the suite's order."""
     groups: dict[str, list[str]] = {}
-    for item in measured.items:
+    for item in sorted(measured.items, key=_rank):
         groups.setdefault(key(item), []).append(item.id)
     return tuple(
         Cell(model=model, group=group, score=wilson([by[item].score for item in members if item in by]))
         for model, by in ((model, measured.of(model)) for model in measured.models)
         for group, members in groups.items()
+    )
+
+
+def _rank(item: Item) -> tuple[int, int, int, str]:
+    """Families and languages as the suite lists them, complexity rising."""
+    levels = tuple(Complexity)
+    return (
+        FAMILIES.index(item.family),
+        LANGUAGES.index(item.language),
+        levels.index(Complexity(item.complexity)),
+        item.id,
     )
 
 
@@ -100,7 +111,7 @@ def overall(measured: Measured) -> tuple[Cell, ...]:
 def pairs(measured: Measured, key: Key) -> tuple[Pair, ...]:
     """Every two models in every group."""
     found: list[tuple[str, str, str, Difference]] = []
-    for group in dict.fromkeys(map(key, measured.items)):
+    for group in dict.fromkeys(key(item) for item in sorted(measured.items, key=_rank)):
         members = [item for item in measured.items if key(item) == group]
         for first, second in _two(measured.models):
             ours, theirs, _ = _both(measured, first, second, members)
@@ -176,22 +187,50 @@ def table_of(measured: Measured) -> Table:
     def grid(value: Callable[[Answered], float]) -> Floats:
         return np.array([[value(one) for one in row] for row in answers], float).reshape(shape)
 
-    size = {target.model: target.size_bytes / GIGABYTE for target in measured.targets}
-    seconds = grid(lambda one: one.latency_ms / 1e3)
-    unit = _unit(measured)
-    costs = {
-        MONEY: lambda one: one.cost,
-        WORK: lambda one: size[one.model] * (one.prompt_tokens + one.completion_tokens),
-        SECONDS: lambda one: one.latency_ms / 1e3,
-    }
+    unit, cost = costing(measured)
     return Table(
         items=items,
         models=measured.models,
         score=grid(lambda one: one.score),
-        cost=grid(costs[unit]),
-        seconds=seconds,
+        cost=grid(cost),
+        seconds=grid(lambda one: one.latency_ms / 1e3),
         unit=unit,
     )
+
+
+def rows_of(measured: Measured) -> tuple[Row, ...]:
+    """Every graded answer, whether or not the other models answered the same question."""
+    _, cost = costing(measured)
+    by_model = [(model, measured.of(model)) for model in measured.models]
+    return tuple(
+        Row(
+            item=item.id,
+            prompt=item.prompt,
+            model=model,
+            score=by[item.id].score,
+            cost=cost(by[item.id]),
+            latency_ms=by[item.id].latency_ms,
+            intent=item.intent,
+            language=item.language,
+            complexity=item.complexity,
+            family=item.family,
+        )
+        for item in measured.items
+        for model, by in by_model
+        if item.id in by
+    )
+
+
+def costing(measured: Measured) -> tuple[str, Callable[[Answered], float]]:
+    """The unit in which answers cost something here, and what one cost."""
+    size = {target.model: target.size_bytes / GIGABYTE for target in measured.targets}
+    costs: dict[str, Callable[[Answered], float]] = {
+        MONEY: lambda one: one.cost,
+        WORK: lambda one: size[one.model] * (one.prompt_tokens + one.completion_tokens),
+        SECONDS: lambda one: one.latency_ms / 1e3,
+    }
+    unit = _unit(measured)
+    return unit, costs[unit]
 
 
 def _unit(measured: Measured) -> str:

@@ -18,7 +18,7 @@ from pointsman.types import Value
 
 Ints = npt.NDArray[np.int64]
 
-FOLDS, REPEATS = 5, 5
+FOLDS, INNER_FOLDS, REPEATS = 5, 3, 3
 COST_WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
 SHRINK = 8.0  # answers that a group's mean is worth against the overall mean
 
@@ -137,14 +137,14 @@ class Forecast(Value, frozen=True):
     price: Floats
 
 
-def forecast(table: Table, learner: Learner, seed: int, chosen: Ints | None = None) -> Forecast:
+def forecast(table: Table, learner: Learner, seed: int, chosen: Ints | None = None, folds: int = FOLDS) -> Forecast:
     """Cross-fitted over the chosen items (None: all); rows of others stay zero."""
     chosen = np.arange(len(table.items)) if chosen is None else chosen
-    fold = folds_of([table.items[index] for index in chosen], seed)
+    fold = folds_of([table.items[index] for index in chosen], seed, folds)
     shape = (len(table.items), len(table.models))
     profile, groups, price = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     guarded, incumbent = np.zeros(shape[0], int), np.zeros(shape[0], int)
-    for number in range(FOLDS):
+    for number in range(folds):
         train, test = chosen[fold != number], chosen[fold == number]
         if not len(test) or not len(train):
             continue
@@ -217,7 +217,7 @@ def thrifty(table: Table, learner: Learner, ahead: Forecast, seed: int) -> Ints:
     choice = np.zeros(len(table.items), int)
     for number in range(FOLDS):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        inner = forecast(table, learner, seed + 1, train)
+        inner = forecast(table, learner, seed + 1, train, INNER_FOLDS)
         wanted = table.score[train].mean(axis=0).max()
         weight = 0.0
         for candidate in COST_WEIGHTS:
@@ -346,6 +346,54 @@ class _Saved:
         return saved
 
 
+BUDGETS = 25
+
+
+class Area(Value, frozen=True):
+    """The profile at every budget from the cheapest to the dearest model, averaged: how many points it is above the
+    best random mixtures, and above the best single model that the budget affords."""
+
+    over_mixtures: Interval
+    over_singles: Interval
+
+
+def area(simulation: Simulation, seed: int = 0) -> Area:
+    """Between two cost weights lies what choosing the weight by chance gives."""
+    weights = weights_of(len(simulation.table.items), seed)
+    whole = np.full((1, weights.shape[1]), 1 / weights.shape[1])
+    return Area(
+        over_mixtures=_interval(_OverBudgets(simulation, on_hull), weights, whole),
+        over_singles=_interval(_OverBudgets(simulation, affordable), weights, whole),
+    )
+
+
+class _OverBudgets:
+    def __init__(self, simulation: Simulation, control: "_Control") -> None:
+        self._table, self._control = simulation.table, control
+        self._quality = np.array([one.quality for one in simulation.sweep]).T
+        self._cost = np.array([one.cost for one in simulation.sweep]).T
+
+    def __call__(self, weights: Floats) -> Floats:
+        sides = (self._table.score, self._table.cost, self._quality, self._cost)
+        return np.array([self._mean(*one) for one in zip(*(weights @ side for side in sides), strict=True)])
+
+    def _mean(self, singles: Floats, prices: Floats, qualities: Floats, costs: Floats) -> float:
+        order = costs.argsort(kind="stable")
+        budgets = np.linspace(prices.min(), prices.max(), BUDGETS)
+        ours = np.interp(budgets, costs[order], qualities[order])
+        return float(np.mean(ours - [self._control(prices, singles, budget) for budget in budgets.tolist()]))
+
+
+class _Control(Protocol):
+    def __call__(self, costs: Floats, qualities: Floats, budget: float) -> float: ...
+
+
+def affordable(costs: Floats, qualities: Floats, budget: float) -> float:
+    """Quality of the best single model whose mean cost is at most `budget` (of the cheapest where none is)."""
+    within = costs <= budget + 1e-9
+    return float(qualities[within].max() if within.any() else qualities[costs.argmin()])
+
+
 def on_hull(costs: Floats, qualities: Floats, budget: float) -> float:
     """Quality of the best random mixture of two models whose mean cost is at most `budget` (of the cheapest model
     where the budget is below all)."""
@@ -354,6 +402,6 @@ def on_hull(costs: Floats, qualities: Floats, budget: float) -> float:
         if cost <= budget + 1e-12:
             best = max(best, float(quality))
             for dearer, better in zip(costs, qualities, strict=True):
-                if dearer > budget:
+                if dearer > max(budget, cost):
                     best = max(best, float(quality + (budget - cost) / (dearer - cost) * (better - quality)))
     return best

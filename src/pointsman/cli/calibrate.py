@@ -79,7 +79,7 @@ def calibrate(
     try:
         with opened(folder, is_fresh=not resume) as journal:
             measured = asyncio.run(_calibrate(settings, options, journal, console))
-            conclude(measured, folder, console)
+            conclude(measured, settings.routing, folder, console)
     except KeyboardInterrupt:
         _say(console, f"Interrupted. The answers are kept in {folder}; the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
