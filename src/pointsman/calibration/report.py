@@ -362,7 +362,7 @@ def _routing_row(one: Standing, models: tuple[str, ...]) -> tuple[str, ...]:
         f"always `{one.name}`" if is_single else one.name,
         ranged(one.quality),
         f"{one.cost.mean:.3g}",
-        f"{one.seconds:.2f}",
+        f"{one.answer_s:.2f}",
         points(one.over_best),
         "" if is_single else points(one.over_random),
         "" if is_single else points(one.over_shuffled),

@@ -97,12 +97,12 @@ class Policy(Value, frozen=True):
 
 
 class Standing(Value, frozen=True):
-    """A policy beside its controls, with 95 % intervals; `cost` and `seconds` are means an item."""
+    """A policy beside its controls, with 95 % intervals; `cost` and `answer_s` are means an item."""
 
     name: str
     quality: Interval
     cost: Interval
-    seconds: float
+    answer_s: float
     over_best: Interval
     over_random: Interval
     over_shuffled: Interval
@@ -283,7 +283,7 @@ def standings(simulation: Simulation, policies: Sequence[Policy], seed: int = 0)
             name=policy.name,
             quality=_interval(_mean(policy.quality), weights, whole),
             cost=_interval(_mean(policy.cost), weights, whole),
-            seconds=float(policy.seconds.mean()),
+            answer_s=float(policy.seconds.mean()),
             over_best=_interval(_mean(policy.quality - simulation.best_single.quality), weights, whole),
             over_random=_interval(_OverRandom(simulation, policy), weights, whole),
             over_shuffled=_interval(_mean(policy.quality - _shuffled(simulation.table, policy)), weights, whole),

@@ -124,7 +124,7 @@ def _verdict(said: bytes, secret: str, code_of_exit: int) -> Verdict:
         told = None
     if told is not None and secrets.compare_digest(told.secret, secret):
         return Verdict(passed=told.passed, why=told.why, missing=told.missing)
-    if code_of_exit == -signal.SIGXCPU or code_of_exit == -signal.SIGKILL:
+    if code_of_exit in {-signal.SIGXCPU, -signal.SIGKILL}:
         return Verdict(passed=False, why="used up its processor time")
     how = f"signal {signal.Signals(-code_of_exit).name}" if code_of_exit < 0 else f"exit code {code_of_exit}"
     return Verdict(passed=False, why=f"ended before its tests did ({how})")
