@@ -5,8 +5,10 @@ An App is entered once: the fleet's children, the HTTP client and the log live i
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Self
 
+import msgspec
 import uvicorn
 
 from pointsman import __version__
@@ -20,23 +22,26 @@ from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
+from pointsman.errors import ConfigError
 from pointsman.fleet.hardware import HostHardware
 from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.gateway import Classifier as ClassifierDoor
 from pointsman.gateway import Gateway
+from pointsman.ledger.conversations import Conversations
 from pointsman.ledger.entry import Ledger
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
 from pointsman.newsroom import Newsroom
 from pointsman.policy.catalogue import cards_of
+from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
 from pointsman.settings import OpenAiModel, Settings, sources_of
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
 from pointsman.signals.opinion import load_opinion
 from pointsman.sources.store import WeightStore
-from pointsman.types import DeploymentView, Tier, World
+from pointsman.types import DeploymentView, Request, Tier, World
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -63,7 +68,8 @@ class App:
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
         self.fleet.subscribe(Newsroom(self.log, self._metrics.fleet).hear)
-        self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log), names)
+        self._conversations = Conversations(self.clock.now)
+        self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log, self._conversations), names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
         self.second = SecondStage(
             E5,
@@ -75,7 +81,8 @@ class App:
         dispatcher = Dispatcher(
             self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock
         )
-        self.gateway = Gateway(classifier, self.second, Router(settings), dispatcher, self.ledger, self.fleet.world)
+        self.router = Router(settings, profile_of(settings))
+        self.gateway = Gateway(classifier, self.second, self.router, dispatcher, self.ledger, self.world_for)
         self.site = self._build_site()
 
     def _toolbox(self) -> Toolbox:
@@ -141,6 +148,12 @@ class App:
             )
         )
 
+    def world_for(self, request: Request) -> World:
+        """The present as one request's decision may know it."""
+        world = self.fleet.world()
+        held_by = self._conversations.held_by(request)
+        return msgspec.structs.replace(world, held_by=held_by) if held_by else world
+
     # The shell's Desk.
 
     def world(self) -> World:
@@ -151,6 +164,24 @@ class App:
 
     def statistics(self) -> Statistics:
         return self.stats.snapshot()
+
+
+def profile_of(settings: Settings) -> QualityProfile | None:
+    """The quality profile that the settings name; a relative path counts from the working folder.
+
+    Raises ConfigError where it cannot be read.
+    """
+    path = settings.routing.profile
+    if path is None:
+        return None
+    try:
+        profile = QualityProfile.load(Path(path).expanduser())
+    except (OSError, ProfileError) as error:
+        raise ConfigError((f"routing.profile: {error}; write one with `pointsman calibrate`",)) from None
+    if not {model.id for model in settings.models} & set(profile.models):
+        graded = ", ".join(profile.models)
+        raise ConfigError((f"routing.profile: {path} speaks of {graded}, none of which is configured here",))
+    return profile
 
 
 def world_after_start(settings: Settings) -> World:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
-from pointsman.types import Attempt, Plan, Reply, Request, Signals, World
+from pointsman.types import Attempt, Explanation, Plan, Reply, Request, Signals, WhatIf, World
 
 
 class Classifier(Protocol):
@@ -28,6 +28,7 @@ class Router(Protocol):
     """Who should answer? Pure; total: a plan without candidates carries the `problem`."""
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan: ...
+    def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]: ...
 
 
 class Entry(Protocol):
@@ -61,7 +62,7 @@ class Gateway:
         router: Router,
         dispatch: Dispatch,
         ledger: Ledger,
-        world: Callable[[], World],
+        world: Callable[[Request], World],
     ) -> None:
         self.classifier = classifier
         self.second = second
@@ -75,14 +76,18 @@ class Gateway:
         """The reply, while the context is open. Raises PointsmanError where no answer could be had."""
         async with self.ledger.open(request) as entry:
             signals = entry.measured(await self.understand(request))
-            plan = entry.planned(self.router.decide(request, signals, self.world()))
+            plan = entry.planned(self.router.decide(request, signals, self.world(request)))
             async with self.dispatch.run(request, plan, entry) as reply:
                 yield entry.watch(reply)
 
-    async def explain(self, request: Request) -> tuple[Signals, Plan]:
-        """The decision only: the same two steps, nothing done."""
-        signals = await self.understand(request)
-        return signals, self.router.decide(request, signals, self.world())
+    async def explain(self, request: Request) -> Explanation:
+        """The decision only: the same two steps, nothing done; and what would have changed it."""
+        signals, world = await self.understand(request), self.world(request)
+        return Explanation(
+            signals=signals,
+            plan=self.router.decide(request, signals, world),
+            would_change=self.router.what_if(request, signals, world),
+        )
 
     async def understand(self, request: Request) -> Signals:
         """The fast signals; the encoder's too where they are unsure."""

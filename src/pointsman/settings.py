@@ -165,6 +165,9 @@ class StrategyWeights(Section):
     readiness: float = Field(0.8, ge=0, description="Whether it is loaded, or how soon it would be.")
     load: float = Field(0.4, ge=0, description="How little it has to do just now.")
     health: float = Field(0.6, ge=0, description="How well its recent calls went.")
+    stickiness: float = Field(
+        0.25, ge=0, description="Whether it answered the turn before: its prompt cache is warm for this conversation."
+    )
 
 
 class EncoderSettings(Section):
@@ -192,6 +195,9 @@ class RoutingSettings(Section):
     rules: tuple[RuleSettings, ...] = Field((), description="Keyword rules, checked before the built-in ones.")
     builtin_rules: bool = Field(True, description="Keep the built-in rules of the ten languages.")
     abstain_below: Share = Field(0.4, description="A label less sure than this falls back to its safe default.")
+    profile: Words | None = Field(
+        None, description="A quality profile, as `pointsman calibrate` and `pointsman quality fit` write them."
+    )
     encoder: EncoderSettings = Field(EncoderSettings(), description="The second opinion on what is unsure.")
 
 

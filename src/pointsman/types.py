@@ -166,6 +166,7 @@ class Signals(Value, frozen=True):
     `novelty` in [0, 1]: how little this is like anything the classifier was made from. `unsure`: the questions that
     stage 1 would rather have the encoder answer; empty once stage 2 has spoken. `degraded`: why stage 2 was wanted and
     not had (`no_encoder`, `busy`, `deadline`, `error`); empty otherwise.
+    `needs_tools` is what the request states, `tool_need` in [0, 1] what its words suggest.
     """
 
     use_case: Scored
@@ -178,6 +179,7 @@ class Signals(Value, frozen=True):
     prompt_tokens: int = 0
     output_tokens: int = 0
     needs_tools: bool = False
+    tool_need: float = 0.0
     novelty: float = 0.0
     unsure: tuple[str, ...] = ()
     degraded: str = ""
@@ -254,12 +256,16 @@ class DeploymentView(Value, frozen=True):
 
 
 class World(Value, frozen=True):
-    """What `decide` may know of the present: a snapshot, so that a decision can be replayed."""
+    """What `decide` may know of the present: a snapshot, so that a decision can be replayed.
+
+    `held_by`: the deployment that answered the turn before of this conversation, empty where there was none.
+    """
 
     deployments: tuple[DeploymentView, ...] = ()
     budget_bytes: int = 0
     used_bytes: int = 0
     ticket: int = 0
+    held_by: str = ""
 
 
 class Term(Value, frozen=True):
@@ -297,6 +303,21 @@ class Plan(Value, frozen=True):
     strategy: str
     reason: str
     problem: str = ""
+
+
+class WhatIf(Value, frozen=True):
+    """One thing different, in words, and who would have answered then; empty for nobody."""
+
+    change: str
+    model_id: str
+
+
+class Explanation(Value, frozen=True):
+    """A decision with all it rests on. `would_change`: single changes that put another model first."""
+
+    signals: Signals
+    plan: Plan
+    would_change: tuple[WhatIf, ...] = ()
 
 
 # ---------------------------------------------------------------- what happened
@@ -440,3 +461,4 @@ class Outcome(Value, frozen=True):
     overhead_s: float = 0.0
     events: int = 0
     reply_bytes: int = 0
+    conversation: str = ""

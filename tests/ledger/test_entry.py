@@ -12,7 +12,7 @@ from pointsman.gateway import Gateway
 from pointsman.ledger.entry import Entry, Ledger
 from pointsman.ledger.reading import STATUSES
 from pointsman.testing.decisions import ask, hot, measured, world
-from pointsman.types import Attempt, Candidate, Outcome, Plan, Reply, Request, Signals, World
+from pointsman.types import Attempt, Candidate, Outcome, Plan, Reply, Request, Signals, WhatIf, World
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}\n\n'
@@ -395,6 +395,9 @@ class Fixed:
     async def refine(self, request: Request, signals: Signals) -> Signals:
         return signals
 
+    def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]:
+        return ()
+
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         return PLAN
 
@@ -408,7 +411,7 @@ def test_in_the_corridor_a_generator_closed_early_is_a_client_that_left() -> Non
 
     async def run() -> None:
         fixed = Fixed(streamed(EVENT, EVENT, DONE))
-        gateway = Gateway(fixed, fixed, fixed, fixed, Ledger(SystemClock(), (kept,), {}), lambda: world(hot("small")))
+        gateway = Gateway(fixed, fixed, fixed, fixed, Ledger(SystemClock(), (kept,), {}), lambda _: world(hot("small")))
 
         async def answer() -> AsyncIterator[bytes]:
             async with gateway.answer(ask()) as reply:

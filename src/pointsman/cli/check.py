@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pointsman import settings as settings_module
-from pointsman.cli.common import config_path, load_or_exit
+from pointsman.cli.common import config_path, load_or_exit, profile_or_exit
 
 
 def check(
@@ -22,6 +22,7 @@ def check(
         typer.echo(json.dumps(settings_module.schema(), indent=2, ensure_ascii=False))
         return
     settings = load_or_exit(file)
+    profile_or_exit(settings)
     table = Table("model", "backend", "kinds or source", "preload", box=None, pad_edge=False, header_style="bold")
     for model in settings.models:
         sources = ", ".join(str(source) for _, source in settings_module.sources_of(model))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.console import Console
 from pointsman import settings as settings_module
 from pointsman.errors import ConfigError
 from pointsman.settings import Settings
+
+if TYPE_CHECKING:  # it brings numpy along, which most commands do not need
+    from pointsman.policy.quality import QualityProfile
 
 CONFIG_NAME = "pointsman.yaml"
 
@@ -47,6 +50,17 @@ def load_or_exit(given: Path | None, host: str | None = None, port: int | None =
         environ["POINTSMAN_SERVER__PORT"] = str(port)
     try:
         return settings_module.load(config_path(given), environ)
+    except ConfigError as error:
+        show_problems(error)
+        raise typer.Exit(2) from None
+
+
+def profile_or_exit(settings: Settings) -> "QualityProfile | None":
+    """The quality profile that the settings name, or exit 2 saying why it cannot be used."""
+    from pointsman.app import profile_of
+
+    try:
+        return profile_of(settings)
     except ConfigError as error:
         show_problems(error)
         raise typer.Exit(2) from None

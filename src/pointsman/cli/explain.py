@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pointsman.cli.common import ConfigOption, load_or_exit
-from pointsman.types import JsonPayload, Kind, Media, Modality, Request, Turn
+from pointsman.cli.common import ConfigOption, load_or_exit, profile_or_exit
+from pointsman.settings import Settings
+from pointsman.types import Explanation, JsonPayload, Kind, Media, Modality, Request, Turn
 
 
 def explain(
@@ -22,12 +23,9 @@ def explain(
 
     For a running server's own view, ask its /v1/route.
     """
-    from pointsman.app import world_after_start
     from pointsman.cli.explain_text import render
     from pointsman.edge.decode import as_json as encode
     from pointsman.edge.site import Explained
-    from pointsman.policy.router import Router
-    from pointsman.signals.classifier import Classifier
 
     settings = load_or_exit(config)
     request = Request(
@@ -40,12 +38,31 @@ def explain(
         outputs=(Modality.AUDIO,) if kind is Kind.SPEECH else (Modality.TEXT,),
         has_tools=tools,
     )
-    signals = Classifier(settings.routing).measure(request)
-    plan = Router(settings).decide(request, signals, world_after_start(settings))
+    explanation = _explained(settings, request)
     if as_json:
-        best = plan.candidates[0].model_id if plan.candidates else None
-        typer.echo(encode(Explained(request_id=request.id, model=best, signals=signals, plan=plan)))
+        typer.echo(encode(Explained.of(request, explanation)))
     else:
-        Console(highlight=False).print(render(signals, plan))
-    if not plan.candidates:
+        Console(highlight=False).print(render(explanation))
+    if not explanation.plan.candidates:
         raise typer.Exit(1)
+
+
+def _explained(settings: Settings, request: Request) -> Explanation:
+    """As the gateway would, but with all the time the encoder needs."""
+    from pointsman.app import world_after_start
+    from pointsman.clock import SystemClock
+    from pointsman.encoder.e5 import E5
+    from pointsman.encoder.service import SecondStage
+    from pointsman.policy.router import Router
+    from pointsman.signals.classifier import Classifier
+    from pointsman.signals.opinion import load_opinion
+
+    routing, world = settings.routing, world_after_start(settings)
+    router = Router(settings, profile_or_exit(settings))
+    second = SecondStage(E5, load_opinion(routing.abstain_below), routing.encoder, SystemClock())
+    signals = second.refine_now(request, Classifier(routing).measure(request))
+    return Explanation(
+        signals=signals,
+        plan=router.decide(request, signals, world),
+        would_change=router.what_if(request, signals, world),
+    )

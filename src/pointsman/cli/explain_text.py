@@ -10,29 +10,32 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pointsman.types import Candidate, Plan, Rejected, Scored, Signals, Term
+from pointsman.types import Candidate, Explanation, Plan, Rejected, Scored, Signals, Term, WhatIf
 
 IN_FULL = 3
 
 
-def render(signals: Signals, plan: Plan) -> Group:
-    """The decision for a rich console: verdict, signals, candidates, rejections."""
+def render(explanation: Explanation) -> Group:
+    """The decision for a rich console: verdict, signals, candidates, what would have changed it, rejections."""
+    signals, plan = explanation.signals, explanation.plan
     parts: list[RenderableType] = [_verdict(plan), Text(), _signals(signals), _facts(signals)]
     if plan.candidates:
         parts += [Text(), _candidates(plan.candidates[:IN_FULL])]
     if plan.candidates[IN_FULL:]:
         rest = ", ".join(f"{one.deployment_id} {one.score:.3f}" for one in plan.candidates[IN_FULL:])
         parts.append(Text(f"then {rest}"))
+    if explanation.would_change:
+        parts += [Text(), _would_change(explanation.would_change)]
     if plan.rejected:
         parts += [Text(), _rejected(plan.rejected)]
     return Group(*parts)
 
 
-def explain_text(signals: Signals, plan: Plan, width: int = 120) -> str:
+def explain_text(explanation: Explanation, width: int = 120) -> str:
     """The same as plain text, `width` characters wide."""
     console = Console(file=StringIO(), width=width, color_system=None, legacy_windows=False)
     with console.capture() as captured:
-        console.print(render(signals, plan))
+        console.print(render(explanation))
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
@@ -67,7 +70,8 @@ def _facts(signals: Signals) -> Text:
         f"about {signals.output_tokens:,} to write",
         "needs tools" if signals.needs_tools else "no tools",
         f"{signals.script} script",
-        f"settled at stage {signals.stage}",
+        f"novelty {signals.novelty:.2f}",
+        f"settled at stage {signals.stage}{f' (encoder: {signals.degraded})' if signals.degraded else ''}",
     ]
     return Text(" · ".join(facts), style="dim")
 
@@ -84,6 +88,13 @@ def _candidates(shown: tuple[Candidate, ...]) -> Table:
 
 def _cell(term: Term) -> str:
     return f"{term.value:.2f}  {term.why}"
+
+
+def _would_change(changes: tuple[WhatIf, ...]) -> Table:
+    table = _table("what if", "then first")
+    for one in changes:
+        _row(table, one.change, one.model_id or "nobody")
+    return table
 
 
 def _rejected(rejected: tuple[Rejected, ...]) -> Table:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pointsman.cli.common import ConfigOption, config_path, load_or_exit
+from pointsman.cli.common import ConfigOption, config_path, load_or_exit, profile_or_exit
 from pointsman.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def serve(
 ) -> None:
     """Run the gateway until it is told to stop."""
     settings = load_or_exit(config, host=host, port=port)
+    profile_or_exit(settings)
     console = Console(highlight=False, soft_wrap=True)
     listener = _listen(settings, console)
     import uvloop

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
@@ -12,7 +12,7 @@ from pointsman.edge.decode import as_json
 from pointsman.edge.endpoint import Decode, Endpoint, Faults
 from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
-from pointsman.types import Plan, Reply, Request, Signals
+from pointsman.types import Explanation, Plan, Reply, Request, Signals, WhatIf
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -29,7 +29,7 @@ class Corridor(Protocol):
     """The gateway, as the edge sees it."""
 
     def answer(self, request: Request) -> AbstractAsyncContextManager[Reply]: ...
-    async def explain(self, request: Request) -> tuple[Signals, Plan]: ...
+    async def explain(self, request: Request) -> Explanation: ...
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -39,6 +39,13 @@ class Explained(msgspec.Struct, frozen=True):
     model: str | None
     signals: Signals
     plan: Plan
+    would_change: tuple[WhatIf, ...]
+
+    @classmethod
+    def of(cls, request: Request, explanation: Explanation) -> Self:
+        plan = explanation.plan
+        best = plan.candidates[0].model_id if plan.candidates else None
+        return cls(request.id, best, explanation.signals, plan, explanation.would_change)
 
 
 class Site:
@@ -61,9 +68,7 @@ def build_site(corridor: Corridor, shell: Asgi, *, limits: BodyLimits, clock: Cl
             await response.reply(request, reply)
 
     async def explain(request: Request, response: Response) -> None:
-        signals, plan = await corridor.explain(request)
-        best = plan.candidates[0].model_id if plan.candidates else None
-        explained = Explained(request_id=request.id, model=best, signals=signals, plan=plan)
+        explained = Explained.of(request, await corridor.explain(request))
         await response.whole(200, JSON, as_json(explained))
 
     hot: dict[str, Asgi] = {

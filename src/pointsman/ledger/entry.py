@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pointsman.clock import Clock
+from pointsman.ledger.conversations import conversation_of
 from pointsman.ledger.reading import answered_by, confidence_of, ending_of, fallback_from
 from pointsman.ledger.usage import estimate_of_body, usage_of
 from pointsman.ledger.watch import WatchedEvents
@@ -220,6 +221,7 @@ class Entry:
             received_unix_s=self._received_unix_s,
             overhead_s=max(0.0, self._answered_s(now_s) - self._began_s - wait_s - self._upstream_s - self._paused_s),
             events=stream.events if stream else 0,
+            conversation=conversation_of(request),
             reply_bytes=stream.size_bytes if stream else len(self._reply.body) if self._reply else 0,
         )
 

@@ -5,6 +5,7 @@ Does not know: models. Sizes are tokens, times seconds.
 """
 
 from pointsman.policy.catalogue import primary_language
+from pointsman.policy.judged import Judged
 from pointsman.types import (
     Complexity,
     DeploymentView,
@@ -21,6 +22,7 @@ from pointsman.types import (
 
 UNKNOWN_LANGUAGES = frozenset({"", "und", "unknown", "zxx"})
 LEAST_ROOM_TOKENS = 64
+NOT_JUDGED = Judged()
 _CERTAIN_USE_CASE = {Kind.TRANSCRIPTION: UseCase.STT, Kind.SPEECH: UseCase.TTS}
 # An audio endpoint settles both by itself; the text beside a recording is a hint that a model may ignore.
 _CERTAIN_INPUTS = {Kind.TRANSCRIPTION: (Modality.AUDIO,), Kind.SPEECH: (Modality.TEXT,)}
@@ -51,6 +53,8 @@ class Ask(Value, frozen=True):
     free_bytes: int
     order: tuple[str, ...]
     default_model: str
+    held_by: str = ""
+    judged: Judged = Judged()
 
 
 def labels_of(request: Request, signals: Signals) -> tuple[str, str]:
@@ -59,9 +63,16 @@ def labels_of(request: Request, signals: Signals) -> tuple[str, str]:
     return use_case, signals.intent.label if use_case == UseCase.AGENT else use_case
 
 
-def needs_of(request: Request, signals: Signals, world: World, order: tuple[str, ...], default_model: str) -> Ask:
+def needs_of(
+    request: Request,
+    signals: Signals,
+    world: World,
+    order: tuple[str, ...],
+    default_model: str,
+    judged: Judged = NOT_JUDGED,
+) -> Ask:
     """The needs that request and signals state, under the matrix' row `order`; `default_model`: empty where labels are
-    sure."""
+    sure; `judged`: what graded answers say."""
     limits, stated = request.limits, request.limits.max_output_tokens
     use_case, label = labels_of(request, signals)
     language = primary_language(signals.language.label)
@@ -86,6 +97,8 @@ def needs_of(request: Request, signals: Signals, world: World, order: tuple[str,
         free_bytes=world.budget_bytes - world.used_bytes,
         order=order,
         default_model=default_model,
+        held_by=world.held_by,
+        judged=judged,
     )
 
 

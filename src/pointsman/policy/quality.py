@@ -176,6 +176,19 @@ class QualityProfile:
         row = self._rows[model]
         return float(gains[row]), float(lows[row])
 
+    def gains(self, view: View) -> tuple[tuple[float, float], ...]:
+        """Every model's expected gain over the incumbent and its lower bound, in the order of `models`."""
+        gains, lows = self._gains(view, self._rows[self.incumbent])
+        return tuple(zip(gains.tolist(), lows.tolist(), strict=True))
+
+    def is_novel(self, view: View) -> bool:
+        """Whether nothing like this text was graded, so that the guard lets nobody but the incumbent gain."""
+        return view.novelty >= self.data.guard.novel
+
+    def overall(self) -> tuple[tuple[str, float], ...]:
+        """Every model's mean over all that was graded."""
+        return tuple(zip(self.models, self.data.means.tolist(), strict=True))
+
     def choose(self, view: View, cost_weight: float = 0.0, incumbent: str = "") -> Choice:
         """Who should answer, by utility = mean quality - cost_weight · cost, the cost of the dearest model being 1.
 
@@ -277,7 +290,7 @@ def _array_out(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
         return [value.dtype.str.replace(">", "<"), list(value.shape), little.tobytes()]
-    raise NotImplementedError(f"a profile holds no {type(value).__name__}")
+    raise TypeError(f"a profile holds no {type(value).__name__}")
 
 
 def _array_in(_: Any, value: Any) -> Any:

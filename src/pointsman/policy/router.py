@@ -8,14 +8,29 @@ import hashlib
 from collections.abc import Callable
 from itertools import groupby
 
-from pointsman.policy.ask import Ask, is_unsure, labels_of, needs_of
+from pointsman.policy.ask import NOT_JUDGED, Ask, is_unsure, labels_of, needs_of
 from pointsman.policy.catalogue import cards_of, default_model_of
 from pointsman.policy.filters import Gate, rejection
+from pointsman.policy.judged import judge
 from pointsman.policy.names import Named, clipped, read_name
+from pointsman.policy.quality import QualityProfile
 from pointsman.policy.reasons import why_first, why_none
 from pointsman.policy.scores import FIXED, LAST_RESORT, ROUND_ROBIN, TERMS, Weights, score, weights_by_strategy
+from pointsman.policy.whatif import what_if
 from pointsman.settings import AUTO, STRATEGIES, Settings
-from pointsman.types import Candidate, DeploymentView, ModelCard, Plan, Rejected, Request, Signals, Term, Tier, World
+from pointsman.types import (
+    Candidate,
+    DeploymentView,
+    ModelCard,
+    Plan,
+    Rejected,
+    Request,
+    Signals,
+    Term,
+    Tier,
+    WhatIf,
+    World,
+)
 
 READINESS_ROW = [name for name, _ in TERMS].index("readiness")
 Open = list[tuple[ModelCard, DeploymentView]]
@@ -24,9 +39,10 @@ Open = list[tuple[ModelCard, DeploymentView]]
 class Router:
     """Decides who answers. Total: it returns a plan for every request, signals and world."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, profile: QualityProfile | None = None) -> None:
         self.cards = cards_of(settings)
         self._settings = settings
+        self._profile = profile
         self._by_id = {card.id: card for card in self.cards}
         self._ids = tuple(self._by_id)
         self._default = default_model_of(settings)
@@ -75,13 +91,18 @@ class Router:
             reason=f"{self._preamble(named, strategy, is_off)} {reason}".strip(),
         )
 
+    def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]:
+        """What would have changed the decision. Costs a few decisions: for explanations only."""
+        return what_if(self.decide, request, signals, world)
+
     def _ask(self, request: Request, signals: Signals, world: World, strategy: str, is_off: bool) -> Ask:
         use_case, label = labels_of(request, signals)
         order = (self._default,) if is_off else self._rows.get(label) or self._rows.get(use_case, ())
         if strategy == FIXED:  # a fixed order leaves nobody without a place
             order += tuple(name for name in self._ids if name not in order)
         unsure = is_unsure(request, signals, self._settings.routing.abstain_below)
-        return needs_of(request, signals, world, order, self._default if unsure else "")
+        judged = judge(self._profile, request, signals) if self._profile is not None and not is_off else NOT_JUDGED
+        return needs_of(request, signals, world, order, self._default if unsure else "", judged)
 
     def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
         able: Open = []

@@ -24,7 +24,10 @@ Measure = Callable[[Ask, ModelCard, DeploymentView], tuple[float, str]]
 
 
 def quality(ask: Ask, card: ModelCard, _: DeploymentView) -> tuple[float, str]:
-    """The card's figure for the intent, else for the use case; complexity decides how much it counts."""
+    """What graded answers say of the model on requests like this; without any, the card's figure for the intent, else
+    for the use case. Complexity decides how much it counts."""
+    if (verdict := ask.judged.of(card.id)) is not None:
+        return verdict.quality, verdict.why
     value = card.quality_for(ask.label, -1.0)
     if value < 0 and ask.label != ask.use_case:
         value = card.quality_for(ask.use_case, -1.0)
@@ -91,6 +94,13 @@ def load(_: Ask, __: ModelCard, view: DeploymentView) -> tuple[float, str]:
     return 1 / (1 + busy / max(view.slots, 1)), f"{view.in_flight} of {view.slots} slots busy, {view.queued} waiting"
 
 
+def stickiness(ask: Ask, _: ModelCard, view: DeploymentView) -> tuple[float, str]:
+    """Whoever answered the turn before has the prompt in its cache: leaving it costs a reading of all that was said."""
+    if not ask.held_by:
+        return 1.0, "no turn before"
+    return (1.0, "answered the turn before") if view.id == ask.held_by else (0.0, f"{ask.held_by} answered before")
+
+
 def health(_: Ask, __: ModelCard, view: DeploymentView) -> tuple[float, str]:
     """Open breakers come this far only as a last resort: the one that is tried again soonest failed longest ago."""
     if view.breaker is Breaker.OPEN:
@@ -114,6 +124,7 @@ TERMS: tuple[tuple[str, Measure], ...] = (
     ("readiness", readiness),
     ("load", load),
     ("health", health),
+    ("stickiness", stickiness),
 )
 
 _BALANCED: dict[str, float] = StrategyWeights.model_construct().model_dump()
