@@ -26,7 +26,7 @@ SUITE = load_suite()
 CODE = [item for item in SUITE if needs_sandbox(item)]
 TEXT = [item for item in SUITE if not needs_sandbox(item)]
 OFF_TOPIC = (
-    "Thank you for your message, I hope that everything is well with you and your family!",
+    "Thank you for your message, and greetings to everybody over there!",
     "सुनो भाई, मौसम सुहाना",
 )
 
@@ -89,11 +89,11 @@ def test_the_suite_is_balanced() -> None:
     print(table())  # noqa: T201  # shown by `pytest -s`, and where this fails
     by_language, by_family = (Counter(getattr(item, field) for item in SUITE) for field in ("language", "family"))
     by_complexity = Counter(item.complexity for item in SUITE)
-    assert len(SUITE) >= 180
+    assert len(SUITE) >= 420
     assert by_language["en"] >= 150
-    assert all(by_language[code] >= 0 for code in LANGUAGES)
-    assert by_family["code"] >= 50
-    assert all(by_family[family] >= 0 for family in FAMILIES)
+    assert all(by_language[code] >= 25 for code in LANGUAGES)
+    assert by_family["code"] >= 70
+    assert all(by_family[family] >= 40 for family in FAMILIES)
     assert all(count >= 0.24 * len(SUITE) for count in by_complexity.values())
     assert set(by_complexity) == {"low", "medium", "high"}
 
@@ -124,6 +124,13 @@ def test_letters_are_balanced() -> None:
             assert all(
                 f"\n{letter}) {option}\n" in item.prompt for letter, option in zip("ABCD", options, strict=False)
             )
+
+
+def test_the_text_of_an_option_is_as_good_as_its_letter() -> None:
+    for item in TEXT:
+        if item.grader == "choice":
+            right = json.loads(item.expected)["options"]["ABCD".index(reference(item))]
+            assert grade(item, right).score == 1.0, item.id
 
 
 def test_prompts_are_all_different() -> None:
