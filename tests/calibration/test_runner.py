@@ -10,7 +10,7 @@ import pytest
 from pointsman.calibration.asking import Answer, body_of, listen
 from pointsman.calibration.items import Item
 from pointsman.calibration.journal import Answered
-from pointsman.calibration.runner import GIVE_UP_AFTER, Caller, Failure, Run, Runner, Target, graded
+from pointsman.calibration.runner import GIVE_UP_AFTER, Caller, Failure, Run, Runner, Target, graded, regraded
 from pointsman.calibration.select import select
 from pointsman.clock import SystemClock
 from pointsman.errors import UpstreamError
@@ -183,6 +183,20 @@ def test_code_is_graded_by_running_it(text: str, score: float, why: str) -> None
     found = asyncio.run(graded(number("code-en-1", grader="python_tests", expected=CODE), text))
     assert found.score == score
     assert found.why.startswith(why)
+
+
+def test_answers_are_graded_anew_where_the_grader_says_otherwise() -> None:
+    items = {"a": number("a"), "b": number("b")}
+
+    def row(name: str, score: float, why: str) -> Answered:
+        return Answered(
+            item=name, item_print="", model="small", model_print="", suite="", answer="2", score=score, why=why
+        )
+
+    async def changed() -> list[Answered]:
+        return [one async for one in regraded((row("a", 1.0, "is 2"), row("b", 0.0, "has no number")), items)]
+
+    assert asyncio.run(changed()) == [row("b", 1.0, "is 2")]
 
 
 # ---------------------------------------------------------------- a question on the wire

@@ -7,7 +7,7 @@ the next; an error is never graded as a wrong answer; one model's failure does n
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -213,3 +213,11 @@ async def graded(item: Item, text: str) -> Grade:
     key = msgspec.json.decode(item.expected, type=PythonKey)
     verdict = await run_python(code, key.tests)
     return Grade(score=float(verdict.passed), why=verdict.why)
+
+
+async def regraded(answers: Iterable[Answered], items: Mapping[str, Item]) -> AsyncIterator[Answered]:
+    """The answers that get another grade today than they got when they were given (a grader was mended since)."""
+    for one in answers:
+        now = await graded(items[one.item], one.answer)
+        if (now.score, now.why) != (one.score, one.why):
+            yield msgspec.structs.replace(one, score=now.score, why=now.why)

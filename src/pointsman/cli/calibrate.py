@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ from pointsman.types import Value
 
 if TYPE_CHECKING:
     from pointsman.calibration.items import Item
-    from pointsman.calibration.journal import Journal
+    from pointsman.calibration.journal import Journal, Standing
     from pointsman.calibration.measured import Measured
     from pointsman.calibration.runner import Asker, Target, Watcher
 
@@ -40,6 +40,7 @@ class Options(Value, frozen=True):
     api_key_env: str | None
     seed: int
     timeout_s: float
+    regrade: bool
 
 
 def calibrate(
@@ -54,6 +55,9 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="Folder of journal and report. Default: in the cache.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes the choice of questions, folds and resamples.")] = 0,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Take over earlier answers, or begin anew.")] = True,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Grade earlier answers again, as today's graders do.")
+    ] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds a model may take to answer.")] = 300,
 ) -> None:
     """Measure your models on a built-in suite of checkable tasks; write a quality profile and a report.
@@ -71,6 +75,7 @@ def calibrate(
         api_key_env=api_key_env,
         seed=seed,
         timeout_s=timeout_s,
+        regrade=regrade,
     )
     settings = load_or_exit(config)
     folder = out or settings.cache_path() / FOLDER
@@ -107,6 +112,8 @@ async def _calibrate(settings: Settings, options: Options, journal: "Journal", c
         before = book.standing(*book.read(journal.path), by_id, prints)
         for remark in before.remarks():
             _say(console, remark, "yellow")
+        if options.regrade:
+            await _regrade(before, by_id, journal, console)
         clock = SystemClock()
         with _watching(console, clock) as watcher:
             runner = Runner(asker, journal, watcher, clock, options.timeout_s)
@@ -123,6 +130,17 @@ async def _calibrate(settings: Settings, options: Options, journal: "Journal", c
         remarks=before.remarks(),
         seed=options.seed,
     )
+
+
+async def _regrade(before: "Standing", items: "Mapping[str, Item]", journal: "Journal", console: Console) -> None:
+    """Write down anew what is graded otherwise today."""
+    from pointsman.calibration.runner import regraded
+
+    changed = 0
+    async for one in regraded(before.answers, items):
+        journal.append(one)
+        changed += 1
+    _say(console, f"{changed} of {len(before.answers)} earlier answers are graded otherwise today.")
 
 
 def _suite(options: Options) -> "tuple[tuple[Item, ...], str]":
