@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts train
 
-.PHONY: install serve tour test check bench lock format docs clean
+.PHONY: install serve tour test check bench train evaluate lock format docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,14 @@ check: $(VENV)/.dev ## format, lint, types, layers
 
 bench: $(VENV)/.dev ## CPU per request beside a bare pass-through
 	@$(BIN)/python -m bench.overhead
+
+train: $(VENV)/.dev ## the classifier's weights anew, from train/corpus and the public data in DATA=FOLDER
+	@$(BIN)/python -m train.language --data $(DATA)
+	@$(BIN)/python -m train.encoder_head
+	@$(BIN)/python -m train.heads --data $(DATA)
+
+evaluate: $(VENV)/.dev ## measure everything beside its controls and write docs/evaluation.md; DATA=FOLDER
+	@$(BIN)/python -m train.evaluate --data $(DATA)
 
 format: $(VENV)/.dev ## rewrite the sources in the one format
 	@$(BIN)/ruff format $(SOURCES)
