@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.calibration.sandbox import Verdict, run_python
+from pointsman.calibration.sandbox import Verdict, rehearse, run_python
 
 RIGHT = "def double(n):\n    return 2 * n\n"
 TESTS = "assert double(2) == 4\nassert double(-1) == -2\n"
@@ -25,6 +25,12 @@ def refused(body: str) -> Verdict:
     found = verdict(f"def f():\n    {lines}\n")
     assert not found.passed, found
     return found
+
+
+@walled
+def test_this_system_gives_every_wall() -> None:
+    """Where it does not (an old kernel), the tests below that need the wall fail too: read `missing` first."""
+    assert asyncio.run(rehearse()) == ()
 
 
 def test_right_code_passes() -> None:

@@ -214,6 +214,7 @@ def rows_of(measured: Measured) -> tuple[Row, ...]:
             language=item.language,
             complexity=item.complexity,
             family=item.family,
+            group=item.family,
         )
         for item in measured.items
         for model, by in by_model

@@ -36,6 +36,7 @@ class Row(Value, frozen=True):
     language: str
     complexity: str
     family: str
+    group: str  # the family again, under the name by which `pointsman quality fit` knows groups of questions alike
 
 
 class Table(Value, frozen=True):
@@ -62,6 +63,7 @@ class Table(Value, frozen=True):
                 language=item.language,
                 complexity=item.complexity,
                 family=item.family,
+                group=item.family,
             )
             for index, item in ((int(index), self.items[int(index)]) for index in chosen)
             for column, model in enumerate(self.models)

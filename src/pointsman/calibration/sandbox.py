@@ -26,7 +26,11 @@ JAIL = Path(__file__).with_name("jail.py")
 MEMORY_BYTES = 512 * 1024 * 1024
 OUTPUT_BYTES = 1024 * 1024
 MAX_VERDICT_BYTES = 64 * 1024
-TIMEOUT_S = 10.0
+TIMEOUT_S, REHEARSAL_TIMEOUT_S = 10.0, 60.0
+
+
+class SandboxError(Exception):
+    """The sandbox does not work here."""
 
 
 class Verdict(Value, frozen=True):
@@ -77,6 +81,15 @@ async def run_python(
             except TimeoutError:
                 return Verdict(passed=False, why=f"is not done after {timeout_s:g} s")
     return _verdict(said, job.secret, code_of_exit)
+
+
+async def rehearse() -> tuple[str, ...]:
+    """Which walls this system cannot give, in words. Raises SandboxError where not even harmless code can be run: then
+    no code may be graded, or every answer would count as wrong."""
+    verdict = await run_python("def one():\n    return 1\n", "assert one() == 1\n", REHEARSAL_TIMEOUT_S)
+    if not verdict.passed:
+        raise SandboxError(f"generated code cannot be run on this system: a harmless function {verdict.why}")
+    return verdict.missing
 
 
 @asynccontextmanager

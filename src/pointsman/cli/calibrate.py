@@ -109,6 +109,7 @@ async def _calibrate(settings: Settings, options: Options, journal: "Journal", c
         asker, targets = await _reach(settings, options, stack, console)
         prints = {target.model: target.model_print for target in targets}
         by_id = {item.id: item for item in items}
+        walls = await _rehearse(items, console)
         before = book.standing(*book.read(journal.path), by_id, prints)
         for remark in before.remarks():
             _say(console, remark, "yellow")
@@ -127,9 +128,25 @@ async def _calibrate(settings: Settings, options: Options, journal: "Journal", c
         errors=tuple(errors[target.model] for target in targets),
         failures=failures,
         suite=version,
-        remarks=before.remarks(),
+        remarks=(*before.remarks(), *walls),
         seed=options.seed,
     )
+
+
+async def _rehearse(items: "tuple[Item, ...]", console: Console) -> tuple[str, ...]:
+    """What the sandbox for generated code lacks here, said aloud. Raises RequestError where it does not work at all."""
+    from pointsman.calibration.graders import needs_sandbox
+    from pointsman.calibration.sandbox import SandboxError, rehearse
+
+    if not any(map(needs_sandbox, items)):
+        return ()
+    try:
+        remarks = tuple(f"The sandbox for generated code is not closed: {wall}" for wall in await rehearse())
+    except SandboxError as error:
+        raise RequestError(f"{error}; leave out code: name the other families with --family") from None
+    for remark in remarks:
+        _say(console, remark, "yellow")
+    return remarks
 
 
 async def _regrade(before: "Standing", items: "Mapping[str, Item]", journal: "Journal", console: Console) -> None:

@@ -73,7 +73,7 @@ def answers_of(rows: Sequence[Row]) -> Graded:
                 score=row.score,
                 cost=row.cost,
                 latency_ms=row.latency_ms,
-                group=row.family,
+                group=row.group,
                 intent=row.intent,
                 language=row.language,
                 complexity=row.complexity,
