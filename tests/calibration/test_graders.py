@@ -99,6 +99,7 @@ def test_chrf_of_the_paper() -> None:
         "<think>maybe 41</think>42",
         "Answer: 6 * 7 = 42",
         "84/2",
+        "42\n\nThe factors are 6 and 7",
     ],
 )
 def test_the_right_number_in_many_dresses(answer: str) -> None:
@@ -118,6 +119,8 @@ def test_the_right_number_in_many_dresses(answer: str) -> None:
         "1, 2, 42",
         "The answer is 41, not far from 42",
         "42 lakh",
+        "It is 41 or 42.",
+        "Possible numbers: 40, 41, 42",
         "42 is not it. Answer: 43",
         "<think>42",
         "24/2",
@@ -156,6 +159,7 @@ CHOICE = {"answer": "B", "options": ["New York", "York", "a small town", "Delhi"
         "York",
         "Answer: B",
         "It must be York.",
+        "I think B is right",
         "B\n\nExplanation: it is not A place in America.",
         "The correct answer is:\nB) York",
     ],

@@ -90,6 +90,7 @@ _ANSWER_WORDS = (
 _MARKED = re.compile(rf"(?:{_ANSWER_WORDS})\b[^\n\d]{{0,24}}?(?:is|:|=|है|आहे|\*\*)[^\n\d.-]{{0,8}}(?=[-.]?\d)")
 _BARE = re.compile(r"[^\w\n-]*(-?[\d.,/]+)(?:[^\w\n:]+[^\W\d][^\s:]*){0,3}[^\w\n:]*(?=\n|$)")
 _OPERATOR = re.compile(r"\s*[-+*/×÷^]\s*\d")
+_HEDGE = re.compile(r"\s*(?:,|,?\s*(?:or|and|या|और))\s*(?:maybe|perhaps|even)?\s*")
 
 
 def _grade_number(item: Item, said: str) -> Grade:
@@ -101,15 +102,24 @@ def _grade_number(item: Item, said: str) -> Grade:
     if len(found) > 2 and not re.search(r"[^\W\d_]|=", text):
         return _wrong("lists several numbers")
     value = _meant(text, found)
+    if value is None:
+        return _wrong("leaves open which number it means")
     wanted = numbers(folded(key.answer))[0].value
     if abs(value - wanted) <= Fraction(key.tolerance):
         return _right(f"{key.answer}")
     return _wrong(f"says {float(value):g}, not {key.answer}")
 
 
-def _meant(text: str, found: list[Number]) -> Fraction:
+def _hedges(text: str, found: list[Number]) -> bool:
+    """Whether the last number is one of several to choose from: `41 or 42`, `40, 41, 42`."""
+    if len(found) < 2 or found[-1].value == found[-2].value:
+        return False
+    return _HEDGE.fullmatch(text[found[-2].end : found[-1].start]) is not None
+
+
+def _meant(text: str, found: list[Number]) -> Fraction | None:
     """The number given as the answer: 1. behind the word "answer", unless a calculation begins there; 2. alone in the
-    first line, with a unit; 3. the last one."""
+    first line, with a unit; 3. the last one, or None where that is one of several to choose from."""
     for match in reversed(list(_MARKED.finditer(text))):
         at = next((index for index, one in enumerate(found) if one.start >= match.end() - 1), None)
         if at is not None and not _OPERATOR.match(text, found[at].end):
@@ -117,7 +127,7 @@ def _meant(text: str, found: list[Number]) -> Fraction:
     first = _BARE.match(text)
     if first and not re.match(r"\s*\d+[.)]\s+\S", text):
         return _with_fraction(text, found, 0)
-    return _with_fraction(text, found, len(found) - 1)
+    return None if _hedges(text, found) else _with_fraction(text, found, len(found) - 1)
 
 
 def _with_fraction(text: str, found: list[Number], at: int) -> Fraction:
@@ -134,7 +144,7 @@ def _with_fraction(text: str, found: list[Number], at: int) -> Fraction:
 
 _LETTER_MARKED = re.compile(r"(?i:answer|option|choice|ans|correct)\b[^\nA-D]{0,20}?[\s:(*\"']([A-D])(?![\w'’])")
 _LETTER_FIRST = re.compile(r"^[\s(*\[\"']*([A-D])(?:[).:,*\]\"'\-–।]|\s*$)", re.MULTILINE)
-_LETTER_ALONE = re.compile(r"(?<![\w'’])([A-D])(?![\w'’])(?! [a-z])")
+_LETTER_ALONE = re.compile(r"(?<![\w'’])(A(?! (?!is\b)[a-z])|[B-D])(?![\w'’])")
 _LETTERS_HEDGED = re.compile(r"(?<!\w)([A-D])\)?(?=\s*(?:,|/|&|\bor\b|\band\b|या|और)\s*\(?([A-D])(?!\w))")
 
 
