@@ -170,6 +170,16 @@ class StrategyWeights(Section):
     )
 
 
+class Objective(Section):
+    """A name that callers use as `model`: a way to choose, where an alias is a model. A request's own limits win."""
+
+    strategy: Strategy = Field("balanced", description="What ranks the candidates.")
+    weights: StrategyWeights | None = Field(None, description="Instead of the strategy's own; absent ones stay.")
+    models: tuple[Id, ...] = Field((), description="Only these are chosen from; empty: all.")
+    max_cost_per_mtok: float | None = Field(None, ge=0, description="Dearer models are left out.")
+    max_latency_s: float | None = Field(None, gt=0, description="So are those expected to take longer.")
+
+
 class EncoderSettings(Section):
     """The multilingual encoder, asked where the fast classifier is unsure; without its package it is not asked."""
 
@@ -188,6 +198,9 @@ class RoutingSettings(Section):
     strategy: Strategy = Field("balanced", description="What ranks the candidates that can answer.")
     weights: Mapping[Annotated[str, *words.one_of(STRATEGIES)], StrategyWeights] = Field(
         {}, description="Weights by strategy; what is absent keeps its default."
+    )
+    objectives: Mapping[Id, Objective] = Field(
+        {}, description="Name → a way to choose, to be named as `model`: `thrifty: {strategy: cost}`."
     )
     use_cases: Mapping[Label, tuple[Id, ...]] = Field(
         {}, description="Use case or agent intent → models in order of preference: the use-case matrix."
@@ -447,6 +460,13 @@ def _check_names(settings: Settings, ids: list[str]) -> Iterator[Problem]:
             yield ("aliases", alias), f"a model has this id (models[{ids.index(alias)}]); choose another name"
         if target not in ids:
             yield ("aliases", alias), _no_model(target, ids)
+    for name, objective in settings.routing.objectives.items():
+        if name == AUTO or name in ids or name in settings.aliases:
+            taken = "the router's own name" if name == AUTO else "taken by a model" if name in ids else "an alias"
+            yield ("routing", "objectives", name), f"`{name}` is {taken}; choose another"
+        for position, model in enumerate(objective.models):
+            if model not in ids:
+                yield ("routing", "objectives", name, "models", position), _no_model(model, ids)
 
 
 def _check_routing(routing: RoutingSettings, ids: list[str], aliases: Mapping[str, str]) -> Iterator[Problem]:

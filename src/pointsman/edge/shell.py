@@ -123,7 +123,7 @@ def _is_healthy(view: DeploymentView) -> bool:
 
 
 def models_of(desk: Desk) -> tuple[ModelEntry, ...]:
-    """`auto`, the aliases, then every model."""
+    """`auto`, the objectives, the aliases, then every model."""
     world = desk.world()
     entries = [_entry(card, world) for card in desk.cards]
     by_id = {entry.id: entry for entry in entries}
@@ -135,7 +135,11 @@ def models_of(desk: Desk) -> tuple[ModelEntry, ...]:
     auto = ModelEntry(
         id="auto", name="The router's choice, per request", inputs=tuple(Modality), outputs=tuple(Modality)
     )
-    return (auto, *aliases, *entries)
+    ways = (
+        msgspec.structs.replace(auto, id=name, name=f"The router's choice by {objective.strategy}, per request")
+        for name, objective in desk.settings.routing.objectives.items()
+    )
+    return (auto, *ways, *aliases, *entries)
 
 
 def _entry(card: ModelCard, world: World) -> ModelEntry:

@@ -12,7 +12,7 @@ from pointsman.policy.ask import NOT_JUDGED, Ask, is_unsure, labels_of, needs_of
 from pointsman.policy.catalogue import cards_of, default_model_of
 from pointsman.policy.filters import Gate, rejection
 from pointsman.policy.judged import judge
-from pointsman.policy.names import Named, clipped, read_name
+from pointsman.policy.names import Named, clipped, limited, read_name
 from pointsman.policy.quality import QualityProfile
 from pointsman.policy.reasons import why_first, why_none
 from pointsman.policy.scores import FIXED, LAST_RESORT, ROUND_ROBIN, TERMS, Weights, score, weights_by_strategy
@@ -45,6 +45,7 @@ class Router:
         self._profile = profile
         self._by_id = {card.id: card for card in self.cards}
         self._ids = tuple(self._by_id)
+        self._objectives = tuple(settings.routing.objectives)
         self._default = default_model_of(settings)
         self._weights = weights_by_strategy(settings.routing)
         self._rows = {
@@ -55,7 +56,8 @@ class Router:
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The ranked plan, with a reason for every place in it.
 
-        1. Name: `auto` is every model; an alias or id pins one; OpenAI's audio names mean `auto` on their endpoints.
+        1. Name: `auto` is every model; an alias or id pins one; an objective is a way to choose; OpenAI's audio names
+           mean `auto` on their endpoints.
         2. Gates: each deployment passes all of `filters.GATES` or is rejected by the first it fails. Where nobody
            passes and an open breaker is all that stops some, those are the last resort, oldest failure first.
         3. Scores: the weighted mean of `scores.TERMS`, under the strategy that the request, else the settings, name.
@@ -65,8 +67,10 @@ class Router:
 
         With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
         """
+        named = read_name(request.model, request.kind, self._ids, self._settings.aliases, self._objectives)  # 1
+        objective = self._settings.routing.objectives.get(named.objective)
+        request = request if objective is None else limited(request, objective)
         strategy = request.limits.strategy or self._settings.routing.strategy
-        named = read_name(request.model, request.kind, self._ids, self._settings.aliases)  # 1
         if strategy not in STRATEGIES:
             why = f"`{clipped(strategy)}` is not a strategy; use one of {', '.join(STRATEGIES)}."
             return _refused(world, self._settings.routing.strategy, "invalid_value", why)
@@ -81,7 +85,8 @@ class Router:
             strategy = LAST_RESORT if able else strategy
         if not able:
             return self._none(named, rejected, strategy)
-        scored = self._score(ask, able, strategy, world.ticket)  # 3
+        own = named.objective if objective is not None and strategy == objective.strategy else ""
+        scored = self._score(ask, able, strategy, world.ticket, own)  # 3
         ranked = _order(scored, request, world.ticket)  # 4
         reason = why_first(ranked, rejected, READINESS_ROW)  # 5
         return Plan(
@@ -111,13 +116,22 @@ class Router:
             card = self._by_id.get(view.model_id)
             if card is None:
                 rejected.append(_rejected(view, Gate.NOT_CONFIGURED, "belongs to a model that is not in the settings"))
-            elif named.model_id and card.id != named.model_id:
-                rejected.append(_rejected(view, Gate.NOT_NAMED, f"is not `{named.model_id}`"))
+            elif (why := self._unwanted(named, card.id)) != "":
+                rejected.append(_rejected(view, Gate.NOT_NAMED, why))
             elif (found := rejection(ask, card, view)) is not None:
                 rejected.append(found)
             else:
                 able.append((card, view))
         return able, tuple(rejected)
+
+    def _unwanted(self, named: Named, model_id: str) -> str:
+        """Why the request's name leaves the model out; empty where it does not."""
+        if named.model_id:
+            return "" if model_id == named.model_id else f"is not `{named.model_id}`"
+        objective = self._settings.routing.objectives.get(named.objective)
+        if objective is None or not objective.models or model_id in objective.models:
+            return ""
+        return f"is none of the models of `{named.objective}`"
 
     def _last_resort(self, rejected: tuple[Rejected, ...], world: World) -> tuple[Open, tuple[Rejected, ...]]:
         """The breaker is the last gate: who fails it passed every other."""
@@ -125,8 +139,8 @@ class Router:
         able = [(self._by_id[view.model_id], view) for view in world.deployments if view.id in stopped]
         return able, tuple(one for one in rejected if one.deployment_id not in stopped)
 
-    def _score(self, ask: Ask, able: Open, strategy: str, ticket: int) -> list[Candidate]:
-        weights: Weights = self._weights[strategy, ask.complexity]
+    def _score(self, ask: Ask, able: Open, strategy: str, ticket: int, objective: str = "") -> list[Candidate]:
+        weights: Weights = self._weights[objective or strategy, ask.complexity]
         if strategy != ROUND_ROBIN:
             return [score(ask, card, view, weights) for card, view in able]
         in_turn = _rotated([one for one in able if one[1].tier is Tier.HOT], ticket)

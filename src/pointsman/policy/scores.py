@@ -148,15 +148,23 @@ _QUALITY_BY_COMPLEXITY = {Complexity.LOW: 0.5, Complexity.MEDIUM: 1.0, Complexit
 
 def weights_by_strategy(routing: RoutingSettings) -> dict[tuple[str, Complexity], Weights]:
     """Weights in the order of TERMS; what the settings name replaces a strategy's default, the rest stays."""
-    table = {}
+    table: dict[tuple[str, Complexity], Weights] = {}
     for strategy, default in WEIGHTS.items():
         said = routing.weights.get(strategy)
         chosen = default | (said.model_dump(exclude_unset=True) if said else {})
-        for complexity, factor in _QUALITY_BY_COMPLEXITY.items():
-            table[strategy, complexity] = tuple(
-                chosen[name] * (factor if name == "quality" else 1.0) for name, _ in TERMS
-            )
+        table.update(_by_complexity(strategy, chosen))
+    for name, objective in routing.objectives.items():
+        said = objective.weights
+        chosen = WEIGHTS[objective.strategy] | (said.model_dump(exclude_unset=True) if said else {})
+        table.update(_by_complexity(name, chosen))
     return table
+
+
+def _by_complexity(name: str, weights: dict[str, float]) -> dict[tuple[str, Complexity], Weights]:
+    return {
+        (name, complexity): tuple(weights[term] * (factor if term == "quality" else 1.0) for term, _ in TERMS)
+        for complexity, factor in _QUALITY_BY_COMPLEXITY.items()
+    }
 
 
 def score(ask: Ask, card: ModelCard, view: DeploymentView, weights: Weights, *extra: Term) -> Candidate:
