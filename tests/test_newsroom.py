@@ -19,21 +19,34 @@ NEWS: tuple[fleet.News, ...] = (
 )
 
 
-def test_all_news_are_written_and_counted() -> None:
+def heard(*news: fleet.News, attached: frozenset[str] = frozenset()) -> tuple[list[str], str]:
+    """The lines and the exposition."""
     readable, writable = os.pipe()
     log = Log(LineWriter(writable), SystemClock())
     metrics = Metrics(["m"], World, "0")
-    newsroom = Newsroom(log, metrics.fleet)
-    for news in NEWS:
-        newsroom.hear(news)
+    newsroom = Newsroom(log, metrics.fleet, attached)
+    for one in news:
+        newsroom.hear(one)
     log.close()
     os.close(writable)
     with os.fdopen(readable, "rb") as lines:
-        written = lines.read().decode().splitlines()
+        return lines.read().decode().splitlines(), metrics.render().decode()
+
+
+def test_what_runs_elsewhere_is_neither_loaded_nor_stopped() -> None:
+    lines, exposition = heard(*NEWS, attached=frozenset({"m#0"}))
+    assert len(lines) == len(NEWS) - 1
+    assert "answers at its URL" in lines[0]
+    assert not any("model_loaded" in line or "unloading" in line for line in lines)
+    assert 'loads_total{model="m",result="ok"} 1.0' not in exposition
+    assert 'agent_router_fleet_exits_total{model="m"} 1.0' in exposition
+
+
+def test_all_news_are_written_and_counted() -> None:
+    written, exposition = heard(*NEWS)
     assert len(written) == len(NEWS)
     for said in ("model_loaded", "no such file", "killed", "number 1", "evicted"):
         assert any(said in line for line in written)
-    exposition = metrics.render().decode()
     for series in (
         'agent_router_fleet_loads_total{model="m",result="ok"} 1.0',
         'agent_router_fleet_loads_total{model="m",result="failed"} 1.0',

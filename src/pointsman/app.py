@@ -64,10 +64,11 @@ class App:
         built = [(name, model, backend) for model in settings.models for name, backend in build(model, toolbox)]
         self._models = {name: model for name, model, _ in built}
         self.backends = {name: backend for name, _, backend in built}
+        attached = frozenset(name for name, model in self._models.items() if isinstance(model, OpenAiModel))
         self.fleet = self._build_fleet()
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
-        self.fleet.subscribe(Newsroom(self.log, self._metrics.fleet).hear)
+        self.fleet.subscribe(Newsroom(self.log, self._metrics.fleet, attached).hear)
         self._conversations = Conversations(self.clock.now)
         self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log, self._conversations), names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()

@@ -7,14 +7,19 @@ from pointsman.ledger.log import Log
 
 
 class Newsroom:
-    """Subscribes to the fleet."""
+    """Subscribes to the fleet. `attached`: deployments that run elsewhere, which nobody here loads or stops."""
 
-    def __init__(self, log: Log, metrics: FleetMetrics) -> None:
+    def __init__(self, log: Log, metrics: FleetMetrics, attached: frozenset[str] = frozenset()) -> None:
         self._log = log
         self._metrics = metrics
+        self._attached = attached
 
     def hear(self, news: fleet.News) -> None:
         """Count the news and write it down."""
+        if news.deployment_id in self._attached and isinstance(news, fleet.Loaded | fleet.Unloading):
+            if isinstance(news, fleet.Loaded):
+                self._log.event(_answers(news.deployment_id))
+            return
         self._count(news)
         self._log.event(event_of(news))
 
@@ -28,6 +33,10 @@ class Newsroom:
                 self._metrics.exited(news.model_id)
             case fleet.Unloading(why=fleet.Why.EVICTED):
                 self._metrics.evicted(news.model_id, news.age_s)
+
+
+def _answers(name: str) -> Event:
+    return Event(name="model_reachable", message=f"{name} answers at its URL", details=(("deployment", name),))
 
 
 def event_of(news: fleet.News) -> Event:
