@@ -37,6 +37,7 @@ from pointsman.calibration.routing import (
     on_hull,
     simulate,
     standings,
+    sweep,
 )
 from pointsman.calibration.runner import Failure, Target
 
@@ -233,6 +234,13 @@ def test_models_that_complement_each_other_are_routed_with_a_gain(simulation: Si
     found = area(simulation)
     assert found.over_mixtures.low > 0
     assert found.over_singles.low > 0
+
+
+def test_at_every_cost_weight_the_best_single_model_is_the_measure(simulation: Simulation) -> None:
+    found = {one.weight: one for one in sweep(simulation)}
+    assert found[0.2].over_best.low > 0
+    assert found[0.2].standing.cost.mean <= found[0.05].standing.cost.mean
+    assert found[0.8].standing.shares[0] >= found[0.05].standing.shares[0]
 
 
 def test_where_there_is_nothing_to_learn_nothing_is_claimed() -> None:

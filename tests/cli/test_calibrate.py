@@ -74,6 +74,10 @@ def test_a_second_run_asks_only_what_is_new(url: str, tmp_path: Path) -> None:
         result = run("--url", url, "--model", "mock-n3", "--items", items, "--out", tmp_path)
         assert result.exit_code == 0, result.output
         assert len(answers(tmp_path)) == total
+    (tmp_path / "report.md").unlink()
+    assert run("--url", url, "--model", "mock-n3", "--items", 9, "--out", tmp_path, "--report-only").exit_code == 0
+    assert len(answers(tmp_path)) == 7
+    assert "9 questions to 1 models, 7 of 9 answered" in (tmp_path / "report.md").read_text()
     assert run("--url", url, "--model", "mock-n3", "--items", 2, "--out", tmp_path, "--fresh").exit_code == 0
     assert len(answers(tmp_path)) == 2
 

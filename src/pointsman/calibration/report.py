@@ -21,7 +21,7 @@ from pointsman.calibration.measured import (
     profiles,
     speeds,
 )
-from pointsman.calibration.routing import Area, Simulation, Standing, area, standings
+from pointsman.calibration.routing import Area, Simulation, Standing, area, standings, sweep
 from pointsman.calibration.statistics import ALPHA, Interval
 
 NO_WORSE = 0.05  # a loss that a smaller model is worth
@@ -352,7 +352,32 @@ def _routing(measured: Measured, simulation: Simulation) -> str:
             grid(head, rows),
             "\n".join((*_verdicts(found, simulation), *_over_budgets(area(simulation, measured.seed)))),
             _shares(found, table.models),
+            _swept(simulation, measured.seed),
         )
+    )
+
+
+def _swept(simulation: Simulation, seed: int) -> str:
+    """The profile as the router uses it: quality less weighted cost."""
+    rows = [
+        (
+            f"{one.weight:g}",
+            ranged(one.standing.quality),
+            f"{one.standing.cost.mean:.3g}",
+            points(one.over_best),
+            points(one.standing.over_random),
+            " / ".join(f"{100 * share:.0f}" for share in one.standing.shares),
+        )
+        for one in sweep(simulation, seed)
+    ]
+    head = (
+        *("cost weight", "right [95 %]", "cost", "utility over the best single model", "over random at its cost"),
+        f"% {' / '.join(f'`{model}`' for model in simulation.table.models)}",
+    )
+    return (
+        "At a cost weight *w* a model's utility is its expected quality less *w* × its cost, the dearest model's mean "
+        "cost being 1. The best single model is the one with the most utility at that weight, picked in hindsight:\n\n"
+        f"{grid(head, rows)}"
     )
 
 

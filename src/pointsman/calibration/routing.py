@@ -348,7 +348,46 @@ class _Saved:
         return saved
 
 
+SHOWN_WEIGHTS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 BUDGETS = 25
+
+
+class Swept(Value, frozen=True):
+    """The profile at one cost weight. `over_best`: its utility (quality less weighted cost, the dearest model's mean
+    cost being 1) less that of the single model with the most utility, found in hindsight."""
+
+    weight: float
+    standing: Standing
+    over_best: Interval
+
+
+def sweep(simulation: Simulation, seed: int = 0) -> tuple[Swept, ...]:
+    """The profile at the weights that are shown."""
+    weights = weights_of(len(simulation.table.items), seed)
+    whole = np.full((1, weights.shape[1]), 1 / weights.shape[1])
+    shown = [COST_WEIGHTS.index(weight) for weight in SHOWN_WEIGHTS]
+    found = standings(simulation, [simulation.sweep[place] for place in shown], seed)
+    return tuple(
+        Swept(
+            weight=COST_WEIGHTS[place],
+            standing=standing,
+            over_best=_interval(
+                _UtilityGain(simulation.table, simulation.sweep[place], COST_WEIGHTS[place]), weights, whole
+            ),
+        )
+        for place, standing in zip(shown, found, strict=True)
+    )
+
+
+class _UtilityGain:
+    def __init__(self, table: Table, policy: Policy, weight: float) -> None:
+        scale = float(table.cost.mean(axis=0).max()) or 1.0
+        self._ours = policy.quality - weight * policy.cost / scale
+        self._singles = table.score - weight * table.cost / scale
+
+    def __call__(self, weights: Floats) -> Floats:
+        gain: Floats = weights @ self._ours - (weights @ self._singles).max(axis=1)
+        return gain
 
 
 class Area(Value, frozen=True):

@@ -41,6 +41,7 @@ class Options(Value, frozen=True):
     seed: int
     timeout_s: float
     regrade: bool
+    report_only: bool
 
 
 def calibrate(
@@ -57,6 +58,9 @@ def calibrate(
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Take over earlier answers, or begin anew.")] = True,
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Grade earlier answers again, as today's graders do.")
+    ] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Ask nothing: report on the answers that are there.")
     ] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds a model may take to answer.")] = 300,
 ) -> None:
@@ -76,6 +80,7 @@ def calibrate(
         seed=seed,
         timeout_s=timeout_s,
         regrade=regrade,
+        report_only=report_only,
     )
     settings = load_or_exit(config)
     folder = out or settings.cache_path() / FOLDER
@@ -118,7 +123,8 @@ async def _calibrate(settings: Settings, options: Options, journal: "Journal", c
         clock = SystemClock()
         with _watching(console, clock) as watcher:
             runner = Runner(asker, journal, watcher, clock, options.timeout_s)
-            failures = await runner.run(Run(items=items, suite=version, answers=before.answers), targets)
+            run = Run(items=items, suite=version, answers=before.answers)
+            failures = await runner.run(run, () if options.report_only else targets)
     after = book.standing(*book.read(journal.path), by_id, prints)
     errors = Counter(one.model for one in after.failed)
     return Measured(
@@ -190,7 +196,8 @@ async def _reach(
         targets = doors.targets_of(settings, options.models, options.concurrency)
         if not targets:
             raise RequestError("the configuration has no chat model to measure; give --config, or --url")
-        await doors.fetch_missing(settings, targets, console)
+        if not options.report_only:
+            await doors.fetch_missing(settings, targets, console)
         # Anew: a print is taken of the weights, which may have come only now.
         targets = doors.targets_of(settings, options.models, options.concurrency)
         return doors.FleetAsker(settings, clock, options.seed), targets
