@@ -82,7 +82,7 @@ def script_problem(row: Row) -> str | None:
 
 def row_problems(row: Row) -> Iterator[str]:
     """What is wrong within one row."""
-    if not re.fullmatch(rf"{row.language}-\d{{4}}", row.id):
+    if not re.fullmatch(rf"((dev|test)-)?{row.language}-\d{{3,4}}", row.id):
         yield f"id {row.id!r} is not {row.language}-0000"
     if not row.text or row.text != row.text.strip():
         yield "text is empty or has space around it"
