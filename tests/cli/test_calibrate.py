@@ -70,10 +70,11 @@ def test_a_run_leaves_journal_rows_and_report(url: str, tmp_path: Path) -> None:
 
 
 def test_a_second_run_asks_only_what_is_new(url: str, tmp_path: Path) -> None:
-    for items, total in ((4, 4), (4, 4), (7, 7)):
+    for items, total in ((4, 4), (4, 4), (7, 7), (2, 7)):
         result = run("--url", url, "--model", "mock-n3", "--items", items, "--out", tmp_path)
         assert result.exit_code == 0, result.output
         assert len(answers(tmp_path)) == total
+        assert "no longer in the suite" not in result.output
     (tmp_path / "report.md").unlink()
     assert run("--url", url, "--model", "mock-n3", "--items", 9, "--out", tmp_path, "--report-only").exit_code == 0
     assert len(answers(tmp_path)) == 7

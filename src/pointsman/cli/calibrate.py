@@ -105,15 +105,17 @@ def calibrate(
 async def _calibrate(settings: Settings, options: Options, journal: "Journal", console: Console) -> "Measured":
     """Ask all that is not answered yet."""
     from pointsman.calibration import journal as book
+    from pointsman.calibration.items import content_version
     from pointsman.calibration.measured import Measured
     from pointsman.calibration.runner import Run, Runner
     from pointsman.clock import SystemClock
 
-    items, version = _suite(options)
+    suite, items = _suite(options)
+    version = content_version(suite)
     async with AsyncExitStack() as stack:
         asker, targets = await _reach(settings, options, stack, console)
         prints = {target.model: target.model_print for target in targets}
-        by_id = {item.id: item for item in items}
+        by_id = {item.id: item for item in suite}
         walls = await _rehearse(items, console)
         before = book.standing(*book.read(journal.path), by_id, prints)
         for remark in before.remarks():
@@ -126,11 +128,12 @@ async def _calibrate(settings: Settings, options: Options, journal: "Journal", c
             run = Run(items=items, suite=version, answers=before.answers)
             failures = await runner.run(run, () if options.report_only else targets)
     after = book.standing(*book.read(journal.path), by_id, prints)
-    errors = Counter(one.model for one in after.failed)
+    chosen = {item.id for item in items}
+    errors = Counter(one.model for one in after.failed if one.item in chosen)
     return Measured(
         items=items,
         targets=targets,
-        answers=after.answers,
+        answers=tuple(one for one in after.answers if one.item in chosen),
         errors=tuple(errors[target.model] for target in targets),
         failures=failures,
         suite=version,
@@ -166,9 +169,9 @@ async def _regrade(before: "Standing", items: "Mapping[str, Item]", journal: "Jo
     _say(console, f"{changed} of {len(before.answers)} earlier answers are graded otherwise today.")
 
 
-def _suite(options: Options) -> "tuple[tuple[Item, ...], str]":
-    """The questions in their order, and the suite's version. Raises RequestError for a choice that is empty."""
-    from pointsman.calibration.items import FAMILIES, LANGUAGES, content_version, load_suite
+def _suite(options: Options) -> "tuple[tuple[Item, ...], tuple[Item, ...]]":
+    """All questions, and those to ask in their order. Raises RequestError for a choice that is empty."""
+    from pointsman.calibration.items import FAMILIES, LANGUAGES, load_suite
     from pointsman.calibration.select import select
 
     for given, known, what in ((options.families, FAMILIES, "family"), (options.languages, LANGUAGES, "language")):
@@ -181,7 +184,7 @@ def _suite(options: Options) -> "tuple[tuple[Item, ...], str]":
     )
     if not chosen:
         raise RequestError("no question of the suite is of that family in that language; ask for less")
-    return chosen, content_version(suite)
+    return suite, chosen
 
 
 async def _reach(

@@ -32,13 +32,14 @@ def conclude(measured: "Measured", routing: RoutingSettings, folder: Path, conso
     from pointsman.calibration.report import report
 
     console.print(_grid(measured))
+    for failure in measured.failures:
+        console.print(Text(f"{failure.model} failed: {failure.why}", style="red"), soft_wrap=True)
     if not measured.answers:
         _say(console, "No answer to report on.")
         return
     table = table_of(measured)
     _write_rows(measured, folder / ROWS)
-    _say(console, "Fitting profiles on parts of the answers, to try them on the others …")
-    simulation, why = _simulated(measured, table, routing)
+    simulation, why = _simulated(measured, table, routing, console)
     _write_profile(measured, table, folder / PROFILE, console)
     date = datetime.fromtimestamp(SystemClock().unix(), UTC).strftime("%Y-%m-%d")
     (folder / REPORT).write_text(report(measured, simulation, why, date), encoding="utf-8")
@@ -55,7 +56,9 @@ def _write_rows(measured: "Measured", path: Path) -> None:
     path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows_of(measured)))
 
 
-def _simulated(measured: "Measured", table: "Table", routing: RoutingSettings) -> "tuple[Simulation | None, str]":
+def _simulated(
+    measured: "Measured", table: "Table", routing: RoutingSettings, console: Console
+) -> "tuple[Simulation | None, str]":
     """What routing would have done, or why that cannot be said."""
     from pointsman.calibration.routing import simulate
 
@@ -69,6 +72,7 @@ def _simulated(measured: "Measured", table: "Table", routing: RoutingSettings) -
     try:
         from pointsman.cli.calibrate_learning import ProfileLearner, measured_labels
 
+        _say(console, "Fitting profiles on parts of the answers, to try them on the others …")
         return simulate(table, ProfileLearner(measured_labels(routing)), measured.seed), ""
     except ImportError as error:
         return None, f"Nothing can be said of routing: {error.name} is not installed; {INSTALL}."
@@ -119,8 +123,6 @@ def _grid(measured: "Measured") -> Grid:
             f"{speed.tokens_per_s:.0f}",
             str(errors[cell.model] or ""),
         )
-    for failure in measured.failures:
-        grid.add_row(Text(f"{failure.model} failed: {failure.why}", style="red"))
     return grid
 
 
