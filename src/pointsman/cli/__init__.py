@@ -11,7 +11,7 @@ from pointsman.cli.classify import classify
 from pointsman.cli.explain import explain
 from pointsman.cli.models import models
 from pointsman.cli.pull import pull
-from pointsman.cli.quality import quality
+from pointsman.cli.quality import add_quality
 from pointsman.cli.serve import serve
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 for command in (serve, check, explain, classify, models, pull, calibrate):
     app.command()(command)
-app.add_typer(quality)
+add_quality(app)
 
 
 @app.command()

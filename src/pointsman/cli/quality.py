@@ -13,8 +13,6 @@ from pointsman.policy.quality import Choice, Estimate, ProfileError, QualityProf
 
 MISUSED = 2
 
-quality = typer.Typer(name="quality", help="Which model is good at what: profiles from graded answers.")
-
 DataOption = Annotated[
     Path,
     typer.Option("--data", help="Rows `prompt,model,score[,cost,latency_ms,group]`: JSON lines, or *.parquet."),
@@ -22,7 +20,6 @@ DataOption = Annotated[
 ProfileOption = Annotated[Path, typer.Option("--profile", help="A profile that `quality fit` wrote.")]
 
 
-@quality.command()
 def fit(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Where the profile goes: one file.")],
@@ -55,7 +52,6 @@ def fit(
         _show_fit(QualityProfile(made), out)
 
 
-@quality.command()
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help='Lines of {"id", "prompt"}.')],
     target: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help='Lines of {"id", "scores", "choice"}.')],
@@ -82,7 +78,6 @@ def predict(
         _refuse(str(error))
 
 
-@quality.command()
 def evaluate(
     profile: ProfileOption,
     data: DataOption,
@@ -105,6 +100,14 @@ def evaluate(
             typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
         else:
             Console(highlight=False).print(_table(report))
+
+
+def add_quality(app: typer.Typer) -> None:
+    """Hang the three commands under `quality`."""
+    quality = typer.Typer(name="quality", help="Which model is good at what: profiles from graded answers.")
+    for command in (fit, predict, evaluate):
+        quality.command()(command)
+    app.add_typer(quality)
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -16,7 +16,8 @@ from pointsman.types import Value
 
 FOLDS = 5
 LABELS_PART = PARTS.index("labels")
-STACK_PRIOR = 0.02  # share of the features' energy that pulls every weight to zero
+FIRST_GUESS = (0.5, 0.3, 0.1, 0.05, 0.05, 0.0, 0.0, 0.0)  # what the parts weigh before anything was measured
+GUESS_QUESTIONS = 1000.0  # and how many questions it takes to outweigh that
 INFLATIONS = np.round(np.arange(1.0, 6.01, 0.1), 2)
 ROWS_A_CELL = 25  # the grain at which coverage is checked
 
@@ -57,11 +58,11 @@ def fit_blend(unseen: Floats, deviations: Floats, *, with_labels: bool) -> Blend
     pairs = graded & (count > 1)
     levels = np.broadcast_to(unseen.mean(2, keepdims=True), unseen.shape)
     if not pairs.any():
-        level = _stack(unseen[:, graded], deviations[graded], used)
+        level = _stack(unseen[:, graded], deviations[graded], used, len(graded))
         return Blend(level=level, contrast=level, base=deviations.shape[1])
-    contrast = _stack(centred[:, pairs], target[pairs], used)
+    contrast = _stack(centred[:, pairs], target[pairs], used, len(graded))
     rest = deviations - np.tensordot(contrast, unseen - levels, 1)
-    level = _stack(levels[:, graded], rest[graded], used)
+    level = _stack(levels[:, graded], rest[graded], used, len(graded))
     return Blend(level=level, contrast=contrast, base=deviations.shape[1])
 
 
@@ -72,16 +73,16 @@ def _within(unseen: Floats, graded: Any) -> Floats:
     return found
 
 
-def _stack(features: Floats, target: Floats, used: Any) -> Floats:
-    """Non-negative least squares, drawn a little to zero."""
+def _stack(features: Floats, target: Floats, used: Any, questions: int) -> Floats:
+    """Non-negative least squares, drawn to the first guess by the share of questions that it is worth."""
     from scipy.optimize import nnls
 
     weights = np.zeros(len(features), np.float32)
     columns = features[used].astype(np.float64)
-    energy = np.mean((columns**2).sum(1))
-    if energy > 0:
-        rows = np.vstack((columns.T, np.sqrt(STACK_PRIOR * energy) * np.eye(len(columns))))
-        weights[used] = nnls(rows, np.concatenate((target, np.zeros(len(columns)))))[0]
+    pull = np.sqrt((columns**2).sum(1) * GUESS_QUESTIONS / max(questions, 1))
+    if pull.any():
+        rows = np.vstack((columns.T, np.diag(pull)))
+        weights[used] = nnls(rows, np.concatenate((target, pull * np.array(FIRST_GUESS)[used])))[0]
     return weights
 
 

@@ -13,7 +13,7 @@ from pointsman.learning.parts import centres_of, fit_cells, fit_parts
 from pointsman.learning.rows import Graded
 from pointsman.learning.space import learn_basis, place_texts, read_texts
 from pointsman.policy.quality import FORMAT, VERSION, Costs, Guard, ProfileData
-from pointsman.policy.quality_parts import Cells, Parts, Places, familiarity
+from pointsman.policy.quality_parts import FINE, Cells, Parts, Places, familiarity
 from pointsman.policy.quality_text import Floats
 
 QUESTIONS_AT_LEAST = 20
@@ -57,7 +57,7 @@ def fit_profile(graded: Graded, *, incumbent: str = "", seed: int = 0) -> Profil
         labelled_blend=fit_blend(unseen.deviations, deviations, with_labels=True) if graded.labels else blend,
         spread=fit_spread(unseen, blend, deviations, row, _check_cells(places.units, seed)),
         guard=Guard(z=Z_GUARD, novel=NOVEL, familiarity=_ladder(places)),
-        costs=fit_costs(graded.costs, parts.cells[1], places.units),
+        costs=fit_costs(graded.costs, parts.cells[FINE], places.units),
     )
 
 
@@ -105,7 +105,7 @@ def fit_costs(costs: Floats, cells: Cells, units: Floats) -> Costs | None:
     means = np.where(known, costs, 0.0).sum(0) / np.maximum(known.sum(0), 1)
     dearest = float(means.max()) or 1.0
     ratios = costs / np.maximum(means, 1e-12) - 1
-    table = fit_cells(cells.centres, units, ratios.astype(np.float32)).deviations
+    table = fit_cells(cells.centres, cells.sharpness, units, ratios.astype(np.float32)).deviations
     scaled = means / dearest
     return Costs(
         means=scaled.astype(np.float32),

@@ -66,7 +66,7 @@ def _beside(old: Any, new: Any) -> Any:
 
 def _parts(old: Parts, places: Places, deviations: Floats, labels: tuple[Labels, ...]) -> Parts:
     """The old parts, a column wider for each new model."""
-    cells = [_cells(one, fit_cells(one.centres, places.units, deviations)) for one in old.cells]
+    cells = [_cells(one, fit_cells(one.centres, one.sharpness, places.units, deviations)) for one in old.cells]
     on_map = fit_ridge(places.places, deviations, MAP_PENALTY, old.map_ridge)
     on_shape = fit_ridge(places.shapes, deviations, SHAPE_PENALTY, old.shape_ridge)
     models = deviations.shape[1]

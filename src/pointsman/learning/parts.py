@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from pointsman.policy.quality import Labels
-from pointsman.policy.quality_parts import Cells, Groups, LabelTable, Neighbours, Parts, Places, Ridge, label_keys
+from pointsman.policy.quality_parts import Cells, Groups, LabelTable, Neighbours, Parts, Places, Ridge, label_keys, unit
 from pointsman.policy.quality_text import Floats
 
 NEIGHBOURS_AT_MOST = 6000
-CELL_SIZES = (90, 40, 18)  # questions a cell, coarse to fine
-CELLS_AT_MOST = (32, 96, 192)
+CELL_SIZES = (100, 50, 20)  # questions a cell, coarse to fine
+CELLS_AT_MOST = (24, 48, 192)
+SHARPNESS = (8.0, 8.0, 24.0)
 MAP_PENALTY, SHAPE_PENALTY = 2.0, 0.3  # of ridges, in units of the number of answers
+PAIRED_FROM = 1.5  # answers a question, on average, from which models are compared on the same question
+PRIOR_BOUNDS = (3.0, 300.0)
 LABEL_PRIOR = 12.0  # answers that a label must bring before it counts half
 
 
@@ -26,7 +29,7 @@ def centres_of(units: Floats, seed: int) -> tuple[Floats, Floats, Floats]:
     for step, (size, most) in enumerate(zip(CELL_SIZES, CELLS_AT_MOST, strict=True)):
         k = max(1, min(len(units) // size, most))
         means = KMeans(k, n_init=3, random_state=seed + step).fit(units)
-        found.append(means.cluster_centers_.astype(np.float32))
+        found.append(unit(means.cluster_centers_.astype(np.float32)))
     return found[0], found[1], found[2]
 
 
@@ -38,7 +41,8 @@ def fit_parts(
     labels: tuple[Labels, ...] = (),
 ) -> Parts:
     """All parts, from deviations of scores from the models' means, `(N, M)`, NaN where not graded."""
-    coarse, middle, fine = (fit_cells(centre, places.units, deviations) for centre in centres)
+    grains = zip(centres, SHARPNESS, strict=True)
+    coarse, middle, fine = (fit_cells(centre, sharp, places.units, deviations) for centre, sharp in grains)
     return Parts(
         cells=(coarse, middle, fine),
         neighbours=fit_neighbours(places.units, deviations),
@@ -49,34 +53,36 @@ def fit_parts(
     )
 
 
-def fit_cells(centres: Floats, units: Floats, deviations: Floats) -> Cells:
+def fit_cells(centres: Floats, sharpness: float, units: Floats, deviations: Floats) -> Cells:
     """A table of shrunken means a cell and model; a cell without answers says nothing."""
     nothing = np.zeros((len(centres), 0), np.float32)
-    blank = Cells(centres=centres, deviations=nothing, counts=nothing)
-    sums, counts = _sums(blank.nearest(units), deviations, len(centres))
-    table, _ = shrunken(sums, counts, deviations)
-    return Cells(centres=centres, deviations=table, counts=counts)
-
-
-def _sums(rows: Any, deviations: Floats, size: int) -> tuple[Floats, Floats]:
-    """Sums and counts of the graded deviations that fall on each row, `(size, M)` both."""
+    shares = Cells(centres=centres, sharpness=sharpness, deviations=nothing, counts=nothing).shares(units)
     graded = ~np.isnan(deviations)
-    sums = np.zeros((size, deviations.shape[1]), np.float32)
-    counts = np.zeros_like(sums)
-    np.add.at(sums, rows, np.where(graded, deviations, 0.0))
-    np.add.at(counts, rows, graded)
-    return sums, counts
+    table = shrunken(shares, deviations)
+    return Cells(centres=centres, sharpness=sharpness, deviations=table, counts=shares.T @ graded.astype(np.float32))
 
 
-def shrunken(sums: Floats, counts: Floats, deviations: Floats) -> tuple[Floats, float]:
-    """Means drawn towards zero by n / (n + κ), κ = noise / signal by the method of moments (Morris 1983), and κ."""
-    noise = float(np.nanvar(deviations))
-    n = np.maximum(counts, 1e-9)
-    means = np.where(counts > 0, sums / n, 0.0)
-    weight = counts.sum()
-    signal = float((counts * (means**2 - noise / n))[counts > 0].sum() / weight) if weight else 0.0
-    prior = float(np.clip(noise / max(signal, 1e-6), 2.0, 200.0))
-    return (means * counts / (counts + prior)).astype(np.float32), prior
+def shrunken(shares: Floats, deviations: Floats) -> Floats:
+    """Means of a cell and model, `(k, M)`, from shares `(N, k)`; what models have in common and what tells them apart
+    are shrunken each by its own prior."""
+    level = np.nanmean(deviations, axis=1, keepdims=True)
+    if (~np.isnan(deviations)).sum(1).mean() < PAIRED_FROM:
+        level = np.zeros_like(level)
+    return _drawn(shares, level) + _drawn(shares, deviations - level)
+
+
+def _drawn(shares: Floats, values: Floats) -> Floats:
+    """Means drawn towards zero by n / (n + κ), κ = noise / signal by the method of moments (Morris 1983)."""
+    graded = ~np.isnan(values)
+    filled = np.where(graded, values, 0.0).astype(np.float32)
+    counts = shares.T @ graded
+    effective = counts**2 / np.maximum((shares**2).T @ graded, 1e-9)
+    means = shares.T @ filled / np.maximum(counts, 1e-9)
+    noise = float((filled**2).sum() / max(graded.sum(), 1)) + 1e-9
+    signal = float((counts * means**2 - counts * noise / np.maximum(effective, 1e-9)).sum() / max(counts.sum(), 1e-9))
+    prior = float(np.clip(noise / max(signal, 1e-9), *PRIOR_BOUNDS))
+    found: Floats = (means * counts / (counts + prior)).astype(np.float32)
+    return found
 
 
 def fit_neighbours(units: Floats, deviations: Floats) -> Neighbours:
@@ -121,8 +127,18 @@ def fit_groups(groups: tuple[str, ...], units: Floats, deviations: Floats) -> Gr
     coefficients = np.column_stack((model.coef_, model.intercept_))
     if len(names) == 2:
         coefficients = np.vstack((-coefficients, coefficients)) / 2
-    table, _ = shrunken(*_sums(which, deviations, len(names)), deviations)
+    table = shrunken(np.eye(len(names), dtype=np.float32)[which], deviations)
     return Groups(names=tuple(str(name) for name in names), weights=coefficients.T.astype(np.float32), deviations=table)
+
+
+def _sums(rows: Any, deviations: Floats, size: int) -> tuple[Floats, Floats]:
+    """Sums and counts of the graded deviations that fall on each row, `(size, M)` both."""
+    graded = ~np.isnan(deviations)
+    sums = np.zeros((size, deviations.shape[1]), np.float32)
+    counts = np.zeros_like(sums)
+    np.add.at(sums, rows, np.where(graded, deviations, 0.0))
+    np.add.at(counts, rows, graded)
+    return sums, counts
 
 
 def fit_labels(labels: tuple[Labels, ...], deviations: Floats) -> LabelTable:

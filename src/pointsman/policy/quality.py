@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pointsman.policy.quality_parts import Basis, Parts, Places, unit
+from pointsman.policy.quality_parts import FINE, Basis, Parts, Places, unit
 from pointsman.policy.quality_text import Floats, read
 from pointsman.types import Value
 
@@ -86,7 +86,7 @@ class Guard(Value, frozen=True):
 
 
 class Costs(Value, frozen=True):
-    """Mean cost of a model, the dearest 1, `(M,)`, and in each of the `cells`, `(k, M)`. `unit`: of the dearest."""
+    """Mean cost of a model, the dearest 1, `(M,)`, and in each of the fine cells, `(k, M)`. `unit`: of the dearest."""
 
     means: Floats
     cells: Floats
@@ -246,7 +246,7 @@ class QualityProfile:
         costs = self.data.costs
         if costs is None:
             return np.zeros(len(self.models), np.float32)
-        found: Floats = costs.cells[self.data.parts.cells[1].nearest(units)[0]]
+        found: Floats = (self.data.parts.cells[FINE].shares(units) @ costs.cells)[0]
         return found
 
 

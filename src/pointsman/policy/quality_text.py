@@ -30,8 +30,7 @@ SHAPES = (
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
-with np.errstate(over="ignore"):
-    _POWERS = np.cumprod(np.full(MAX_WORD, _BASE, np.uint64))
+_POWERS = np.cumprod(np.full(MAX_WORD, _BASE, np.uint64))
 _SPACE, _ZERO = np.uint64(32), np.uint64(48)
 _NEWLINE = 10
 
