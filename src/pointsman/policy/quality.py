@@ -195,14 +195,16 @@ class QualityProfile:
         1. The incumbent is the one named, else the best single model at this weight.
         2. A novel text stays with it.
         3. The model with the greatest lower bound of the gain takes it, where that is above zero.
+        With a cost weight the guard is `PRICED` as strict: who sets a price has agreed to trade quality for it.
         """
         row = self._rows[incumbent] if incumbent else self._best_single(cost_weight)
-        gains, lows = self._gains(view, row)
+        strictness = PRICED if cost_weight else 1.0
+        gains, lows = self._gains(view, row, strictness)
         dearer = cost_weight * (view.costs - view.costs[row])
         gains, lows = gains - dearer, lows - dearer
         best = int(np.argmax(lows))
         why = "the lower bound of its gain is above zero"
-        if view.novelty >= self.data.guard.novel:
+        if 1 - view.novelty <= (1 - self.data.guard.novel) * strictness:
             best, why = row, "nothing like this was graded"
         elif lows[best] <= 0:
             best, why = row, "no other model is surely better"
@@ -227,12 +229,12 @@ class QualityProfile:
             costs=self._costs(where.units),
         )
 
-    def _gains(self, view: View, row: int) -> tuple[Floats, Floats]:
+    def _gains(self, view: View, row: int, strictness: float = 1.0) -> tuple[Floats, Floats]:
         """Gains over one model and their lower bounds, `(M,)` both; over itself exactly zero."""
         spread = self.data.spread
         gains = view.means - view.means[row]
         n = np.maximum(np.minimum(view.n, view.n[row]), 1.0)
-        reach = self.data.guard.z * spread.paired_inflation * np.sqrt(spread.paired[row] / n)
+        reach = strictness * self.data.guard.z * spread.paired_inflation * np.sqrt(spread.paired[row] / n)
         reach[row] = 0.0
         return gains, gains - reach
 
@@ -251,6 +253,7 @@ class QualityProfile:
 
 
 Z_TWO_SIDED = 1.645  # of COVERAGE
+PRICED = 0.2
 
 
 def blended(deviations: Floats, blend: Blend) -> Floats:
