@@ -148,7 +148,7 @@ def alone(settings: Settings, model_id: str) -> Settings:
     server = settings.server.model_copy(update={"request_timeout_s": LOAD_TIMEOUT_S})
     update = {
         "models": (model.model_copy(update={"preload": False} if hasattr(model, "preload") else {}),),
-        "routing": RoutingSettings.model_validate({"enabled": False}),
+        "routing": RoutingSettings.model_validate({"enabled": False, "encoder": {"enabled": False}}),
         "log": LogSettings.model_validate({"level": "error", "requests": False}),
         "aliases": {},
         "server": server,
