@@ -14,7 +14,7 @@ from pointsman.encoder.base import Encoder, Vector
 from pointsman.encoder.flights import MOST_PENDING
 from pointsman.encoder.service import SecondStage
 from pointsman.settings import EncoderSettings
-from pointsman.signals.opinion import ATTACHED, LABELS, QUESTIONS, Floats, Head, Opinion
+from pointsman.signals.opinion import ATTACHED, COLUMNS, QUESTIONS, TASKS, Floats, Heads, Opinion, Trust
 from pointsman.testing.decisions import ask, measured
 from pointsman.types import Signals
 
@@ -24,14 +24,12 @@ UNSURE = msgspec.structs.replace(measured("general", p=0.5), unsure=("use_case",
 
 
 def opinion() -> Opinion:
-    """Whatever the words: the third label of each question, which is text to speech."""
-    heads = {name: always(2 % len(LABELS[name]), len(LABELS[name])) for name in QUESTIONS}
-    return Opinion(np.zeros(SIZE, np.float32), heads, 0.1)
-
-
-def always(label: int, labels: int) -> Head:
-    bias: Floats = np.eye(labels, dtype=np.float32)[label]
-    return Head(np.zeros((labels, SIZE + len(ATTACHED)), np.float32), bias, 0.0, 9.0)
+    """Whatever the words: text to speech."""
+    scores: Floats = np.eye(COLUMNS, dtype=np.float32)[[TASKS.index("tts")]]
+    nowhere = np.zeros((1, len(ATTACHED)), np.float32)
+    trust = dict.fromkeys(QUESTIONS, Trust(0.0, 9.0))
+    centre, no_axes = np.zeros(SIZE, np.float32), np.zeros((0, SIZE), np.float32)
+    return Opinion(Heads(centre, no_axes, nowhere, scores, trust), 0.1)
 
 
 class Slow:

@@ -9,12 +9,21 @@ from tests.signals.asking import CLASSIFIER, asked, conversation
 
 from pointsman.signals.opinion import (
     ATTACHED,
+    COLUMNS,
+    HARD,
+    HEAT,
     LABELS,
+    NEED,
     QUESTIONS,
+    TASK,
+    TASKS,
     Floats,
-    Head,
+    Heads,
     Opinion,
+    Trust,
+    answers_of,
     features_of,
+    kernels_of,
     load_opinion,
     pool,
     probabilities,
@@ -22,23 +31,25 @@ from pointsman.signals.opinion import (
     words_for,
 )
 from pointsman.testing.decisions import ask, measured
-from pointsman.types import Hints, Limits, Media, Modality, Request, Scored, Signals, Turn
+from pointsman.types import Complexity, Hints, Intent, Media, Modality, Scored, Signals, Turn, UseCase
 
 SIZE = 4
 ZERO = np.zeros(SIZE, np.float32)
 
 
-def says(abstain_below: float = 0.3, **logits: tuple[float, ...]) -> Opinion:
-    """Heads that say the same of every vector; the pool trusts both alike."""
-    heads = {}
-    for name in QUESTIONS:
-        labels = len(LABELS[name])
-        bias = np.array(logits.get(name, [0.0] * labels), np.float32)
-        heads[name] = Head(np.zeros((labels, SIZE + len(ATTACHED)), np.float32), bias, 1.0, 1.0)
-    return Opinion(ZERO, heads, abstain_below)
+def says(abstain_below: float = 0.3, hard: tuple[float, ...] = (), tools: float = 0.0, **task: float) -> Opinion:
+    """Heads that give these logits to every vector; the pool trusts both alike."""
+    logits = np.zeros(COLUMNS, np.float32)
+    for label, logit in task.items():
+        logits[TASK.start + TASKS.index(label)] = logit
+    logits[HARD] = hard or (0.0, 0.0, 0.0)
+    logits[NEED] = (0.0, tools)
+    trust = dict.fromkeys(QUESTIONS, Trust(1.0, 1.0))
+    nowhere = np.zeros((1, SIZE + len(ATTACHED)), np.float32)
+    return Opinion(Heads(ZERO, np.eye(SIZE, dtype=np.float32), nowhere, logits[None] / HEAT, trust), abstain_below)
 
 
-CODE = says(intent=(3.0, 0.0, 0.0), use_case=(0.0, 0.0, 5.0, 0.0, 0.0, 0.0))
+CODE = says(tts=5.0, code=3.0)
 
 
 def unsure(signals: Signals, *questions: str) -> Signals:
@@ -73,7 +84,7 @@ def test_two_opinions_that_agree_are_surer_than_one() -> None:
 
 
 def test_a_sure_first_opinion_is_not_lightly_turned() -> None:
-    weak = says(intent=(1.0, 0.0, 0.0))
+    weak = says(code=1.0)
     assert weak.combine(ask(), unsure(measured("general", p=0.9), "intent"), ZERO).intent.label == "general"
 
 
@@ -89,18 +100,22 @@ def test_speech_asked_for_is_speech_out() -> None:
 
 
 def test_speech_no_longer_asked_for_is_not() -> None:
-    video = says(use_case=(0.0, 0.0, 0.0, 0.0, 0.0, 8.0))
+    video = says(video=8.0)
     before = unsure(measured("tts", p=0.5), "use_case")
     before = msgspec.structs.replace(before, outputs=(Modality.TEXT, Modality.AUDIO))
     assert video.combine(ask(), before, ZERO).outputs == (Modality.TEXT,)
 
 
-def test_tools_can_be_found_but_never_taken_away() -> None:
-    no, yes = says(needs_tools=(2.0, 0.0)), says(needs_tools=(0.0, 2.0))
-    needs, needs_not = measured(needs_tools=True), measured()
-    assert yes.combine(ask(), unsure(needs_not, "needs_tools"), ZERO).needs_tools
-    assert not yes.combine(ask(), unsure(needs_not, "intent"), ZERO).needs_tools
-    assert no.combine(ask(), unsure(needs, "needs_tools"), ZERO).needs_tools
+def test_the_need_of_tools_is_pooled_and_what_is_stated_stays() -> None:
+    need = msgspec.structs.replace(unsure(measured(needs_tools=True), "intent"), tool_need=0.5)
+    yes, no = (says(tools=logit).combine(ask(), need, ZERO) for logit in (3.0, -3.0))
+    assert (yes.needs_tools, no.needs_tools) == (True, True)
+    assert no.tool_need < 0.1 < 0.9 < yes.tool_need
+
+
+def test_difficulty_is_answered_too() -> None:
+    after = says(hard=(0.0, 0.0, 6.0)).combine(ask(), unsure(measured(complexity="low"), "complexity"), ZERO)
+    assert after.complexity.label == "high"
 
 
 # ---------------------------------------------------------------- the arithmetic
@@ -133,11 +148,23 @@ def test_softmax_stands_large_logits() -> None:
 
 def test_features_are_a_direction_and_flags() -> None:
     vector, centre = np.array([3.0, 5.0, 1.0, 1.0], np.float32), np.ones(SIZE, np.float32)
-    plain = features_of(vector, centre, ())
-    assert features_of(2 * vector - centre, centre, ()) == pytest.approx(plain)
-    flagged = features_of(vector, centre, (Media(kind=Modality.AUDIO),))
-    assert np.flatnonzero(flagged - plain).tolist() == [SIZE + ATTACHED.index(Modality.AUDIO)]
-    assert np.isfinite(features_of(centre, centre, ())).all()
+    axes = np.eye(SIZE, dtype=np.float32)[:2]
+    plain = features_of(vector, centre, axes, ())
+    assert features_of(2 * vector - centre, centre, axes, ()) == pytest.approx(plain)
+    flagged = features_of(vector, centre, axes, (Media(kind=Modality.AUDIO),))
+    assert np.flatnonzero(flagged - plain).tolist() == [2 + ATTACHED.index(Modality.AUDIO)]
+    assert np.isfinite(features_of(centre, centre, axes, ())).all()
+
+
+def test_a_kernel_is_one_at_its_landmark_and_falls_with_distance() -> None:
+    places: Floats = np.array([[0.0, 0.0], [3.0, 4.0], [30.0, 40.0]], np.float32)
+    assert kernels_of(places, places[:1])[:, 0] == pytest.approx([1.0, np.exp(-0.25), np.exp(-25.0)], abs=1e-5)
+
+
+def test_answers_agree_with_each_other() -> None:
+    answers = answers_of(np.linspace(0.0, 1.0, COLUMNS, dtype=np.float32))
+    assert {name: len(p) for name, p in answers.items()} == {name: len(LABELS[name]) for name in QUESTIONS}
+    assert all(p.sum() == pytest.approx(1.0, abs=1e-5) for p in answers.values())
 
 
 # ---------------------------------------------------------------- the words
@@ -181,7 +208,7 @@ def vector_of(seed: int) -> Floats:
 
 def test_the_shipped_weights_answer_every_question(shipped: Opinion) -> None:
     request = ask("Read this aloud")
-    signals = unsure(CLASSIFIER.measure(request), *QUESTIONS)
+    signals = unsure(CLASSIFIER.measure(request), "use_case", "intent", "complexity")
     after = shipped.combine(request, signals, vector_of(1))
     for question in ("use_case", "intent", "complexity"):
         scored = getattr(after, question)
@@ -191,9 +218,19 @@ def test_the_shipped_weights_answer_every_question(shipped: Opinion) -> None:
     assert shipped.combine(request, signals, vector_of(1)) == after
 
 
+def test_what_is_attached_counts(shipped: Opinion) -> None:
+    signals = unsure(measured("general", p=0.3), "use_case")
+
+    def p_of_stt(*media: Modality) -> float:
+        said = shipped.combine(asked("do this one", *media), signals, vector_of(3)).use_case
+        return dict(((said.label, said.p), *said.alternatives)).get("stt", 0.0)
+
+    assert p_of_stt(Modality.AUDIO) > p_of_stt()
+
+
 def test_hints_win(shipped: Opinion) -> None:
     """Stage 1 is certain of what the caller said, so it never asks."""
-    request: Request = asked("x", hints=Hints(use_case=None), limits=Limits(needs_tools=True))
-    signals = unsure(CLASSIFIER.measure(request), "complexity")
-    after = shipped.combine(request, signals, vector_of(2))
-    assert (after.use_case, after.intent, after.needs_tools) == (signals.use_case, signals.intent, True)
+    hints = Hints(use_case=UseCase.STT, intent=Intent.CODE, complexity=Complexity.LOW)
+    signals = CLASSIFIER.measure(asked("hmm", hints=hints))
+    after = shipped.combine(asked("hmm", hints=hints), signals, vector_of(2))
+    assert (after.use_case, after.intent, after.complexity) == (signals.use_case, signals.intent, signals.complexity)

@@ -3,11 +3,11 @@
 Knows: which words the encoder should read (`words_for`), the heads on its vector, how two opinions become one. Does not
 know: how a vector is made, how long it took.
 
-Method. A logistic head for each question on the centred vector and what is attached; the cosines of e5 themselves are
-no confidence (right and wrong answers lie within .01 of each other). Its probabilities and those of stage 1 meet in a
-log-linear pool, `p ∝ p₁^a · p₂^b`, with `a` and `b` fitted on requests that neither had been trained on; they
-calibrate the pool too, and a question where stage 1 knows nothing gets a flat `p₁`. (Log-linear pool: Genest & Zidek,
-1986; the fit is the stacked regression of Wolpert, 1992.)
+Method. The cosines of e5 are no confidence (right and wrong answers lie within .01 of each other), so heads are trained
+on the vector: kernel ridge regression with Gaussian kernels on landmarks, which are support vectors of the corpus
+(`train/encoder_head.py` says what it gains over a linear head). Its probabilities and those of stage 1 meet in a
+log-linear pool, `p ∝ p₁^a · p₂^b`, with `a` and `b` fitted on requests that neither had been trained on, which also
+calibrates it. (Log-linear pool: Genest & Zidek 1986; combining on held-out predictions: Wolpert 1992.)
 
 Invariants: a question that is not in `unsure` keeps its answer, so hints, gates and overriding rules win; probabilities
 sum to at most 1; the evidence names the encoder and keeps what stage 1 had found.
@@ -33,67 +33,84 @@ WEIGHTS = "encoder_head.npz"
 FLOOR = 1e-3  # no opinion is so sure that the other could not turn it
 MOST_EVIDENCE, FOLLOW_UP_WORDS = 4, 3
 ATTACHED = (Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.TEXT)  # as text counts a document
-VECTOR_SCALE, ATTACHED_SCALE = 8.0, 2.0  # a vector of unit length beside flags: what the regularisation sees
+VECTOR_SCALE, ATTACHED_SCALE = 8.0, 3.0  # a vector of unit length beside flags, as the kernel weighs them
+GAMMA = 0.01  # of the Gaussian kernel
+HEAT = 8.0  # from regression scores, which lie in [0, 1], to logits
 
-USE_CASE, INTENT, COMPLEXITY, TOOLS = QUESTIONS = ("use_case", "intent", "complexity", "needs_tools")
+NOT_AGENT = tuple(str(label) for label in UseCase if label is not UseCase.AGENT)
+INTENTS = tuple(map(str, Intent))
+TASKS = (*NOT_AGENT, *INTENTS)  # an agent's request is known by its intent
+USE_CASE, INTENT, COMPLEXITY, TOOLS = QUESTIONS = ("use_case", "intent", "complexity", "tool_need")
 LABELS: Mapping[str, tuple[str, ...]] = {
-    USE_CASE: tuple(map(str, UseCase)),
-    INTENT: tuple(map(str, Intent)),
+    USE_CASE: (*NOT_AGENT, str(UseCase.AGENT)),
+    INTENT: INTENTS,
     COMPLEXITY: tuple(map(str, Complexity)),
     TOOLS: ("no", "yes"),
 }
 SAFE: Mapping[str, str] = {USE_CASE: UseCase.AGENT, INTENT: Intent.GENERAL, COMPLEXITY: Complexity.MEDIUM}
+# Columns of the scores.
+TASK, HARD, NEED = slice(0, 8), slice(8, 11), slice(11, 13)
+COLUMNS = 13
 
 
-class Head(NamedTuple):
-    """One question: logits = `weights` · features + `bias`; (a, b) of the pool, in the order of `LABELS`."""
+class Trust(NamedTuple):
+    """The exponents of the pool."""
 
+    first: float
+    encoder: float
+
+
+class Heads(NamedTuple):
+    """Features = `axes` · centred vector at length VECTOR_SCALE, then flags; scores = kernels to the `landmarks` ·
+    `weights`. Shapes: (n,) · (axes, n) · (landmarks, axes + flags) · (landmarks, COLUMNS)."""
+
+    centre: Floats
+    axes: Floats
+    landmarks: Floats
     weights: Floats
-    bias: Floats
-    trust_first: float
-    trust_encoder: float
+    trust: Mapping[str, Trust]
+
+    def tell(self, vector: Floats, media: Iterable[Media]) -> dict[str, Floats]:
+        """Each question's probabilities, in the order of `LABELS`."""
+        found = features_of(vector, self.centre, self.axes, media)
+        return answers_of(kernels_of(found[None], self.landmarks)[0] @ self.weights)
 
 
 class Opinion:
-    """The heads, loaded once. `heads` by question; `centre` is the mean vector of the training requests."""
+    """The heads at work. `combine` is pure."""
 
-    def __init__(self, centre: Floats, heads: Mapping[str, Head], abstain_below: float) -> None:
-        self._centre = centre
+    def __init__(self, heads: Heads, abstain_below: float) -> None:
         self._heads = heads
         self._abstain_below = abstain_below
 
     def combine(self, request: Request, signals: Signals, vector: Floats) -> Signals:
         """Stage 2: the open questions answered by both. `vector`: the encoder's, of `words_for(request)`."""
-        features = features_of(vector, self._centre, request.media)
-        answers = {name: self._answer(name, signals, features) for name in signals.unsure if name in SAFE}
+        own = self._heads.tell(vector, request.media)
+        answers = {name: self._answer(name, signals, own[name]) for name in signals.unsure if name in SAFE}
         use_case = answers.get(USE_CASE, signals.use_case)
+        need = np.array((1.0 - signals.tool_need, signals.tool_need), np.float32)
         return msgspec.structs.replace(
             signals,
             **answers,
             outputs=_outputs(request, signals, use_case),
-            needs_tools=signals.needs_tools or (TOOLS in signals.unsure and self._needs_tools(features)),
+            tool_need=round(float(pool(need, own[TOOLS], *self._heads.trust[TOOLS])[1]), 4),
             unsure=(),
             degraded="",
             stage=2,
         )
 
-    def _answer(self, question: str, signals: Signals, features: Floats) -> Scored:
+    def _answer(self, question: str, signals: Signals, own: Floats) -> Scored:
         first: Scored = getattr(signals, question)
-        head, labels = self._heads[question], LABELS[question]
-        own = probabilities(head.weights @ features + head.bias)
-        pooled = pool(spread(first, labels), own, head.trust_first, head.trust_encoder)
+        labels = LABELS[question]
+        pooled = pool(spread(first, labels), own, *self._heads.trust[question])
         best = int(own.argmax())
         evidence = (f"the encoder: {labels[best]} at {own[best]:.2f}", *first.evidence[: MOST_EVIDENCE - 1])
         odds = {label: float(p) for label, p in zip(labels, pooled, strict=True)}
         return or_abstain(ranked(odds, lambda _: evidence), self._abstain_below, SAFE[question])
 
-    def _needs_tools(self, features: Floats) -> bool:
-        head = self._heads[TOOLS]
-        logits = head.weights @ features + head.bias
-        return bool(logits[1] > logits[0])
-
     def __repr__(self) -> str:
-        return f"Opinion({', '.join(self._heads)}; {self._centre.size} dimensions)"
+        landmarks, size = self._heads.landmarks.shape
+        return f"Opinion({landmarks} landmarks of {size} numbers)"
 
 
 def words_for(request: Request) -> str:
@@ -106,13 +123,32 @@ def words_for(request: Request) -> str:
     return " ".join(text.split())
 
 
-def features_of(vector: Floats, centre: Floats, media: Iterable[Media]) -> Floats:
-    """The centred vector at length `VECTOR_SCALE`, then a flag for each kind that may be attached."""
+def features_of(vector: Floats, centre: Floats, axes: Floats, media: Iterable[Media]) -> Floats:
+    """Where the vector points, along the axes, and a flag for each kind that may be attached."""
     moved = vector - centre
     kinds = {medium.kind for medium in media}
     flags = [ATTACHED_SCALE * (kind in kinds) for kind in ATTACHED]
     length = float(np.linalg.norm(moved)) or 1.0
-    return np.concatenate((moved * (VECTOR_SCALE / length), flags)).astype(np.float32)
+    return np.concatenate((axes @ (moved * (VECTOR_SCALE / length)), flags)).astype(np.float32)
+
+
+def kernels_of(features: Floats, landmarks: Floats) -> Floats:
+    """Gaussian, rows × landmarks."""
+    squares = (features**2).sum(axis=1)[:, None] + (landmarks**2).sum(axis=1) - 2.0 * features @ landmarks.T
+    return np.asarray(np.exp(-GAMMA * squares.clip(0.0)), np.float32)
+
+
+def answers_of(scores: Floats) -> dict[str, Floats]:
+    """Scores (COLUMNS) → each question's probabilities."""
+    task = probabilities(HEAT * scores[TASK])
+    own = task[len(NOT_AGENT) :]
+    total = float(own.sum())
+    return {
+        USE_CASE: np.append(task[: len(NOT_AGENT)], np.float32(total)),
+        INTENT: own / max(total, 1e-9),
+        COMPLEXITY: probabilities(HEAT * scores[HARD]),
+        TOOLS: probabilities(HEAT * scores[NEED]),
+    }
 
 
 def probabilities(logits: Floats) -> Floats:
@@ -138,13 +174,17 @@ def pool(first: Floats, second: Floats, trust_first: float, trust_second: float)
 def load_opinion(abstain_below: float) -> Opinion:
     """The shipped heads."""
     with files(__package__).joinpath("weights", WEIGHTS).open("rb") as file, np.load(file) as kept:
-        heads = {
-            name: Head(
-                kept[f"{name}_weights"].astype(np.float32), kept[f"{name}_bias"], *map(float, kept[f"{name}_trust"])
-            )
-            for name in QUESTIONS
-        }
-        return Opinion(kept["centre"], heads, abstain_below)
+        trust = {name: Trust(*map(float, kept["trust"][at])) for at, name in enumerate(QUESTIONS)}
+        return Opinion(
+            Heads(
+                centre=kept["centre"].astype(np.float32),
+                axes=kept["axes"].astype(np.float32),
+                landmarks=kept["landmarks"] * kept["unit"],
+                weights=kept["weights"].astype(np.float32),
+                trust=trust,
+            ),
+            abstain_below,
+        )
 
 
 def _outputs(request: Request, signals: Signals, use_case: Scored) -> tuple[Modality, ...]:
