@@ -34,7 +34,7 @@ def test_predict_writes_the_documented_lines(profile: Path, tmp_path: Path) -> N
     source = asked(
         tmp_path,
         "write a python function that sorts the list of birds",
-        "what is seven plus lamps times the square root and books 3",
+        "what is seven plus lamps times the square root and books 0-31",
     )
     result = run("predict", "--profile", profile, source, tmp_path / "out.jsonl")
     assert result.exit_code == 0, result.output

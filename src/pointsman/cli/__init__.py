@@ -9,6 +9,7 @@ from pointsman.cli.calibrate import calibrate
 from pointsman.cli.check import check
 from pointsman.cli.classify import classify
 from pointsman.cli.explain import explain
+from pointsman.cli.fleet import add_fleet
 from pointsman.cli.models import models
 from pointsman.cli.pull import pull
 from pointsman.cli.quality import add_quality
@@ -24,6 +25,7 @@ app = typer.Typer(
 for command in (serve, check, explain, classify, models, pull, calibrate):
     app.command()(command)
 add_quality(app)
+add_fleet(app)
 
 
 @app.command()

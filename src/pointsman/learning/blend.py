@@ -16,8 +16,9 @@ from pointsman.types import Value
 
 FOLDS = 5
 LABELS_PART = PARTS.index("labels")
-FIRST_GUESS = (0.5, 0.3, 0.1, 0.05, 0.05, 0.0, 0.0, 0.0)  # what the parts weigh before anything was measured
-GUESS_QUESTIONS = 1000.0  # and how many questions it takes to outweigh that
+FIRST_GUESS = (0.8, 0.4, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0)  # what PARTS weigh before anything was measured
+LABELLED_GUESS = (0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.8)  # the same where labels are known
+GUESS_QUESTIONS = 2000.0  # and how many questions it takes to outweigh that
 INFLATIONS = np.round(np.arange(1.0, 6.01, 0.1), 2)
 ROWS_A_CELL = 25  # the grain at which coverage is checked
 
@@ -78,11 +79,12 @@ def _stack(features: Floats, target: Floats, used: Any, questions: int) -> Float
     from scipy.optimize import nnls
 
     weights = np.zeros(len(features), np.float32)
+    guess = np.array(LABELLED_GUESS if used[LABELS_PART] else FIRST_GUESS)
     columns = features[used].astype(np.float64)
     pull = np.sqrt((columns**2).sum(1) * GUESS_QUESTIONS / max(questions, 1))
     if pull.any():
         rows = np.vstack((columns.T, np.diag(pull)))
-        weights[used] = nnls(rows, np.concatenate((target, pull * np.array(FIRST_GUESS)[used])))[0]
+        weights[used] = nnls(rows, np.concatenate((target, pull * guess[used])))[0]
     return weights
 
 

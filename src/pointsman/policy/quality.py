@@ -127,6 +127,7 @@ class QualityProfile:
     def __init__(self, data: ProfileData) -> None:
         self.data = data
         self._rows = {model: row for row, model in enumerate(data.models)}
+        self._parts = data.parts.widened()
 
     @classmethod
     def load(cls, path: str | Path) -> "QualityProfile":
@@ -219,7 +220,7 @@ class QualityProfile:
         grams, shape = read(text)
         place = data.basis.place(grams)[None]
         where = Places(places=place, units=unit(place), shapes=shape[None])
-        found = data.parts.read(where, () if labels is None else (labels,))
+        found = self._parts.read(where, () if labels is None else (labels,))
         blend = data.blend if labels is None else data.labelled_blend
         ladder = data.guard.familiarity
         return View(

@@ -8,11 +8,15 @@ Shapes: n texts, d dimensions of the map, M models, k cells. Every estimator ans
 means, `(n, M)`, shrunken towards zero where answers are few (empirical Bayes; Efron & Morris 1975).
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from pointsman.policy.quality_text import WORD_BUCKETS, Floats, Grams, Ints
 from pointsman.types import Value
+
+Reals = npt.NDArray[np.floating[Any]]  # 16 bits in a file, 32 where it is asked
 
 SQUARED_HALF = 0.5  # each block of n-grams, words and characters, has this squared length
 
@@ -76,21 +80,21 @@ class Cells(Value, frozen=True):
 class Neighbours(Value, frozen=True):
     """Graded texts: `units` (N, d) of length 1 and `deviations` (N, M), NaN where not graded; shrunken by `prior`."""
 
-    units: npt.NDArray[np.float16]
-    deviations: npt.NDArray[np.float16]
+    units: Reals
+    deviations: Reals
     k: int
     prior: float
 
     def nearest(self, units: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
         """Rows and cosines of the k nearest, `(n, k)` both; cosines below zero count as zero."""
-        cosines = units @ self.units.T.astype(np.float32)
+        cosines = units @ self.units.T.astype(np.float32, copy=False)
         k = min(self.k, cosines.shape[1])
         rows = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         return rows, np.maximum(np.take_along_axis(cosines, rows, axis=1), 0.0)
 
     def read(self, rows: npt.NDArray[np.intp], cosines: Floats) -> tuple[Floats, Floats]:
         """Deviations (n, M), and the effective number of graded neighbours behind each, (n, M) (Kish 1965)."""
-        near = self.deviations[rows].astype(np.float32)
+        near = self.deviations[rows].astype(np.float32, copy=False)
         graded = ~np.isnan(near)
         weights = cosines[:, :, None] * graded
         total = weights.sum(1)
@@ -183,6 +187,20 @@ class Parts(Value, frozen=True):
     shape_ridge: Ridge
     groups: Groups | None
     labels: LabelTable | None
+
+    def widened(self) -> "Parts":
+        """The same with neighbours in 32 bits: twice the memory, a quarter of the time."""
+        near = self.neighbours
+        wide = Neighbours(
+            units=near.units.astype(np.float32),
+            deviations=near.deviations.astype(np.float32),
+            k=near.k,
+            prior=near.prior,
+        )
+        return Parts(
+            cells=self.cells, neighbours=wide, map_ridge=self.map_ridge, shape_ridge=self.shape_ridge,
+            groups=self.groups, labels=self.labels,
+        )  # fmt: skip
 
     def read(self, where: Places, labels: tuple[tuple[str, str, str], ...] = ()) -> Reading:
         """All parts at once; a part that is missing, or texts without labels, say nothing."""
