@@ -16,7 +16,7 @@ import msgspec
 
 from pointsman.types import Complexity, Intent, Value
 
-SUITE_VERSION = "c8e76016a0fa"  # `content_version(load_suite())`; a test compares
+SUITE_VERSION = "c154302026f7"  # `content_version(load_suite())`; a test compares
 FAMILIES = ("arithmetic", "reasoning", "code", "extraction", "translation", "instruction", "knowledge")
 LANGUAGES = ("en", "hi", "bn", "ta", "te", "mr", "gu", "kn", "ml", "pa")
 
