@@ -144,8 +144,12 @@ def quality_figures(table: Graded, asked: list[Asked], name: str, target: str, l
     single = outcomes["best single"]
     gain = _by_question(questions, outcomes["profile"] - single)
     low, high = bootstrap(len(gain), lambda rows: 100 * float(gain[rows].mean()))
-    controls = {which: 100 * float((out - single).mean()) for which, out in outcomes.items() if which != "profile"}
-    value = 100 * float((outcomes["profile"] - single).mean())
+    controls = {
+        which: 100 * float(_by_question(questions, out - single).mean())
+        for which, out in outcomes.items()
+        if which != "profile"
+    }
+    value = 100 * float(gain.mean())
     return [Figure("points above best single", name, len(gain), value, low, high, controls, target, value >= least)]
 
 
