@@ -360,25 +360,34 @@ def test_tests_replace_nothing_of_ours() -> None:
 
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2", "piper-tts": "piper", "pillow": "PIL", "python-multipart": "python_multipart",
-    "pyyaml": "yaml",
+    "pyyaml": "yaml", "scikit-learn": "sklearn",
 }  # fmt: skip
 
+# Which parts may need more than the base install, and which extra it is. scikit-learn stands on scipy.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "local": ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py"),
+    "encoder": ("src/pointsman/encoder/",),
+    "learn": ("src/pointsman/learning/", "src/pointsman/calibration/"),
+}
+NEEDS_NOTHING = ""
 
-WITH_ENGINES = ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py")
+
+def extra_of(name: str) -> str:
+    return next((extra for extra, places in NEEDS.items() if name.startswith(places)), NEEDS_NOTHING)
 
 
-@pytest.mark.parametrize(("rooms", "extra"), [("gateway", ()), ("worker", ("local",))])
-def test_every_import_is_a_declared_dependency(rooms: str, extra: tuple[str, ...]) -> None:
-    """The gateway runs on the base install; only a worker child, and its samples, may need an engine's package."""
+@pytest.mark.parametrize("extra", [NEEDS_NOTHING, *NEEDS])
+def test_every_import_is_a_declared_dependency(extra: str) -> None:
+    """The gateway runs on the base install; only the named parts may need a package of their extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = project["dependencies"] + [name for group in extra for name in project["optional-dependencies"][group]]
+    wanted = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
     names = [re.split(r"[<>=!~\[ ]", requirement)[0] for requirement in wanted]
     declared = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
-    declared |= {"pointsman", "pydantic_core"}  # pydantic's own other half
+    declared |= {"pointsman", "pydantic_core", *(("scipy",) if extra == "learn" else ())}  # pydantic's own other half
     undeclared = [
         f"{name}: {module}"
         for name, tree in source()
-        if name.startswith(WITH_ENGINES) == (rooms == "worker")
+        if extra_of(name) == extra
         for module in _imported(tree)
         if module not in declared and module not in sys.stdlib_module_names
     ]
