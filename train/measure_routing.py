@@ -150,7 +150,19 @@ def quality_figures(table: Graded, asked: list[Asked], name: str, target: str, l
         if which != "profile"
     }
     value = 100 * float(gain.mean())
-    return [Figure("points above best single", name, len(gain), value, low, high, controls, target, value >= least)]
+    return [
+        Figure(
+            "points above best single",
+            name,
+            len(gain),
+            value,
+            low,
+            high,
+            controls,
+            target,
+            value >= least if target else None,
+        )
+    ]
 
 
 def _by_question(questions: Any, values: Any) -> Any:
