@@ -13,6 +13,7 @@ A victim that closed for somebody who no longer waits is open again.
 
 from pointsman.fleet import estimates
 from pointsman.fleet.draft import Draft
+from pointsman.fleet.eviction import POLICIES, Record
 from pointsman.fleet.memory import Eviction, Resident, choose_victims, in_words
 from pointsman.fleet.values import Deployment, Phase, Why
 
@@ -21,7 +22,7 @@ class Room:
     """Memory during one admission: `free`, and `coming` back from those that stop, neither yet spoken for."""
 
     def __init__(self, draft: Draft) -> None:
-        held = [d for d in draft.deployments.values() if d.is_resident]
+        held = [d for d in draft.stirring() if d.is_resident]
         self.free_bytes = draft.budget_bytes - sum(d.footprint_bytes for d in held)
         self.coming_bytes = sum(d.footprint_bytes for d in held if d.phase is Phase.STOPPING)
 
@@ -38,7 +39,7 @@ def admit(draft: Draft) -> bool:
     room = Room(draft)
     if room.free_bytes + room.coming_bytes < 0:
         _pay_back(draft, room)
-    due = [d for d in draft.deployments.values() if is_due(draft, d)]
+    due = [d for d in draft.stirring() if is_due(draft, d)]
     for d in sorted(due, key=_place_in_line):
         if not _place(draft, room, d):
             break
@@ -54,7 +55,7 @@ def is_due(draft: Draft, d: Deployment) -> bool:
 
 def hopeless(draft: Draft, d: Deployment) -> str:
     """Why it could never be loaded, in words; empty where it could."""
-    pinned = [p for p in draft.deployments.values() if p.is_resident and p.spec.pin and p is not d]
+    pinned = [p for p in draft.stirring() if p.is_resident and p.spec.pin and p is not d]
     pinned_bytes = sum(p.footprint_bytes for p in pinned)
     if d.footprint_bytes <= draft.budget_bytes - pinned_bytes:
         return ""
@@ -130,7 +131,7 @@ def _pay_back(draft: Draft, room: Room) -> None:
 def _promised(draft: Draft, d: Deployment) -> int:
     """Memory of busy victims that have closed for it and will stop when idle."""
     name = d.spec.id
-    return sum(v.footprint_bytes for v in draft.deployments.values() if v.yields_to == name and v.phase is Phase.READY)
+    return sum(v.footprint_bytes for v in draft.stirring() if v.yields_to == name and v.phase is Phase.READY)
 
 
 def _is_polite(d: Deployment) -> bool:
@@ -151,14 +152,24 @@ def _residents(draft: Draft, *, starved: bool = False) -> list[Resident]:
         Resident(
             id=d.spec.id,
             size_bytes=d.footprint_bytes,
-            idle_s=draft.now_s - d.idle_since_s,
-            reload_s=estimates.load_s(d),
+            worth=_worth(draft, d),
             is_busy=not d.is_idle or (bool(d.queue) and not starved),
             held_by=_held_by(draft, d, starved=starved),
         )
-        for d in draft.deployments.values()
+        for d in draft.stirring()
         if d.phase is Phase.READY and d.spec.is_managed
     ]
+
+
+def _worth(draft: Draft, d: Deployment) -> float:
+    record = Record(
+        demand=d.demand,
+        wants=draft.wants,
+        idle_s=draft.now_s - d.idle_since_s,
+        size_bytes=d.footprint_bytes,
+        reload_s=estimates.load_s(d),
+    )
+    return POLICIES[draft.rules.eviction](record)
 
 
 def _held_by(draft: Draft, d: Deployment, *, starved: bool) -> str:
@@ -178,7 +189,7 @@ def _grown_at_s(draft: Draft, d: Deployment) -> float:
 
 def _wake_for_the_young(draft: Draft) -> None:
     """The churn guard of somebody ends."""
-    for d in draft.deployments.values():
+    for d in draft.stirring():
         if d.phase is Phase.READY:
             draft.wake(_grown_at_s(draft, d))
 
@@ -193,7 +204,7 @@ def _no_room(draft: Draft, room: Room, d: Deployment) -> str:
 
 def _reopen(draft: Draft) -> bool:
     opened = False
-    for v in tuple(draft.deployments.values()):
+    for v in draft.stirring():
         if v.yields_to and not _waits(draft[v.yields_to]):
             draft.put(v, closing=None if v.closing is Why.EVICTED else v.closing, yields_to="")
             opened = True

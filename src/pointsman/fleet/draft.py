@@ -22,6 +22,7 @@ from pointsman.fleet.values import (
     Waiter,
     WakeAt,
     Why,
+    awake,
 )
 
 
@@ -31,6 +32,7 @@ class Draft:
     __slots__ = (
         "_state",
         "_wake_at_s",
+        "awake",
         "budget_bytes",
         "deployments",
         "effects",
@@ -38,6 +40,7 @@ class Draft:
         "is_short",
         "now_s",
         "rules",
+        "wants",
     )
 
     def __init__(self, state: State, now_s: float) -> None:
@@ -47,8 +50,10 @@ class Draft:
         self.rules = state.rules
         self.budget_bytes = state.budget_bytes
         self.deployments = dict(state.deployments)
+        self.awake = state.awake
         self.is_draining = state.is_draining
         self.is_short = state.is_short
+        self.wants = state.wants
         self.effects: list[Effect] = []
 
     def __getitem__(self, deployment_id: str) -> Deployment:
@@ -58,7 +63,13 @@ class Draft:
         """The deployment, changed."""
         changed = replace(d, **changes)
         self.deployments[d.spec.id] = changed
+        if changed.is_asleep is (d.spec.id in self.awake):
+            self.awake = awake(self.deployments)
         return changed
+
+    def stirring(self) -> list[Deployment]:
+        """Those that are not asleep, in the configured order: no rule looks at any other."""
+        return [self.deployments[name] for name in self.awake]
 
     def wake(self, at_s: float) -> None:
         """Time alone will change something then. What is past has been dealt with."""
@@ -130,6 +141,8 @@ class Draft:
             deployments=self.deployments,
             is_draining=self.is_draining,
             is_short=self.is_short,
+            wants=self.wants,
+            awake=self.awake,
             wake_at_s=wake_at_s,
         )
         return state, tuple(self.effects)

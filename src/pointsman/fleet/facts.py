@@ -39,6 +39,9 @@ HOLD_MEMORY = 0.8
 
 
 def want(draft: Draft, d: Deployment, event: Want) -> None:
+    if d.spec.is_managed:
+        draft.wants += 1
+        d = draft.put(d, demand=d.demand.after(draft.wants))
     if len(d.queue) >= draft.rules.max_queue:
         why = f"{len(d.queue)} requests wait for `{d.spec.id}` already; try again later or name another model"
         draft.refuse(event.ticket, "queue_full", estimates.slot_in_s(d, draft.now_s), why)

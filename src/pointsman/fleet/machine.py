@@ -47,6 +47,7 @@ from pointsman.fleet.values import (
     Waiter,
     Want,
     Why,
+    awake,
 )
 
 Step = tuple[State, tuple[Effect, ...]]
@@ -58,7 +59,7 @@ def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int) 
         spec.id: Deployment(spec=spec, footprint_bytes=spec.memory_bytes or 0, restart_wanted=not spec.is_managed)
         for spec in specs
     }
-    return State(rules=rules, budget_bytes=budget_bytes, deployments=deployments)
+    return State(rules=rules, budget_bytes=budget_bytes, deployments=deployments, awake=awake(deployments))
 
 
 def step(state: State, event: Event) -> Step:
@@ -84,8 +85,17 @@ def _quick_want(state: State, event: Want) -> Step | None:
     d = state.deployments[event.deployment_id]
     is_open = d.phase is Phase.READY and d.closing is None and not d.queue and not state.is_draining
     if is_open and not event.for_load and d.in_flight < d.spec.slots and event.deadline_s > event.at_s:
-        return _with(state, replace(d, granted=d.granted | {event.ticket})), (Grant(ticket=event.ticket),)
+        return _asked(state, replace(d, granted=d.granted | {event.ticket})), (Grant(ticket=event.ticket),)
     return None
+
+
+def _asked(state: State, d: Deployment) -> State:
+    """One more want is on record."""
+    if not d.spec.is_managed:
+        return _with(state, d)
+    wants = state.wants + 1
+    d = replace(d, demand=d.demand.after(wants))
+    return replace(state, wants=wants, deployments={**state.deployments, d.spec.id: d})
 
 
 def _quick_taken(state: State, event: Taken) -> Step:
@@ -131,14 +141,14 @@ QUICK: dict[type[Event], Callable[[State, Any], Step | None]] = {
 def settle(draft: Draft) -> None:
     """Rules 2 to 4, until nothing more follows."""
     while True:
-        for name in draft.deployments:
+        for name in draft.awake:
             d = _thaw(draft, draft[name])
             d = _refuse(draft, d)
             d = _grant(draft, d)
             _stop(draft, d)
         if not admit(draft):
             break
-    for d in draft.deployments.values():
+    for d in draft.stirring():
         _wake(draft, d)
 
 

@@ -1,10 +1,9 @@
 """Memory arithmetic: what fits, and who leaves to make room. Pure.
 
-Knows: bytes, ages, the cost of loading again. Does not know: deployments' states, queues, how memory is measured.
+Knows: bytes and worths. Does not know: deployments' states, queues, how memory is measured.
 One device, the host's memory; more devices mean more budgets here, nothing elsewhere.
 
-A victim's score is idle age × size ÷ reload cost: what nobody has asked for longest, frees most and comes back soonest
-leaves first.
+Who is worth how much is an eviction policy's word (`eviction`); the least worth leaves first.
 """
 
 from collections.abc import Sequence
@@ -16,18 +15,15 @@ MB = 1e6
 
 
 class Resident(Value, frozen=True):
-    """One deployment that holds memory and could be asked to leave. `held_by`: why it may not; empty: it may."""
+    """One deployment that holds memory and could be asked to leave. `worth`: of keeping it.
+    `held_by`: why it may not; empty: it may.
+    """
 
     id: str
     size_bytes: int
-    idle_s: float
-    reload_s: float
+    worth: float
     is_busy: bool = False
     held_by: str = ""
-
-    @property
-    def score(self) -> float:
-        return self.idle_s * self.size_bytes / max(self.reload_s, 0.1)
 
 
 class Eviction(Value, frozen=True):
@@ -45,13 +41,13 @@ class Eviction(Value, frozen=True):
 
 
 def choose_victims(residents: Sequence[Resident], need_bytes: int, *, may_wait_for_busy: bool = False) -> Eviction:
-    """Who leaves, in order of score, so that `need_bytes` are freed; nobody, where that would not suffice.
+    """Who leaves, the least worth first, so that `need_bytes` are freed; nobody, where that would not suffice.
 
     `may_wait_for_busy`: busy ones count as victims too, after all idle ones; they leave when they have finished.
     """
     spared = [(one.id, one.held_by or "is busy") for one in residents if one.held_by or one.is_busy]
     able = [one for one in residents if not one.held_by and one.size_bytes and (may_wait_for_busy or not one.is_busy)]
-    able.sort(key=lambda one: (one.is_busy, -one.score, -one.size_bytes))
+    able.sort(key=lambda one: (one.is_busy, one.worth, -one.size_bytes))
     chosen: list[Resident] = []
     freed_bytes = 0
     for one in able:
@@ -61,7 +57,7 @@ def choose_victims(residents: Sequence[Resident], need_bytes: int, *, may_wait_f
         freed_bytes += one.size_bytes
     if freed_bytes < need_bytes:
         return Eviction(victims=(), freed_bytes=0, is_enough=False, spared=tuple(spared))
-    for one in sorted(chosen, key=lambda one: (not one.is_busy, one.score)):  # who is not needed after all stays
+    for one in sorted(chosen, key=lambda one: (not one.is_busy, -one.worth)):  # who is not needed after all stays
         if freed_bytes - one.size_bytes >= need_bytes:
             chosen.remove(one)
             freed_bytes -= one.size_bytes

@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from pointsman.fleet.breaker import CLOSED, BreakerState
+from pointsman.fleet.eviction import Demand
 from pointsman.settings import FleetSettings, ManagedBase, ModelBase, OpenAiModel
 from pointsman.types import Value
 
@@ -55,7 +56,7 @@ class Rules(Value, frozen=True):
     """The constants a decision may depend on.
 
     `stable_s`: a life this long was a good one, and its crash counts as the first. `probe_hold_s`: how long a failed
-    probe keeps an attached deployment's breaker open.
+    probe keeps an attached deployment's breaker open. `eviction`: one of `eviction.POLICIES`.
     """
 
     max_queue: int = 512
@@ -66,6 +67,7 @@ class Rules(Value, frozen=True):
     max_failures: int = 3
     stable_s: float = 10.0
     probe_hold_s: float = 45.0
+    eviction: str = "cost_aware"
 
     @classmethod
     def of(cls, settings: FleetSettings) -> Self:
@@ -119,7 +121,7 @@ class Deployment(Value, frozen=True):
 
     `closing`: ready, but grants nothing more and stops when idle; `yields_to`: the starved deployment that waits for
     its memory. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off.
-    `restart_wanted`: start it though nobody waits.
+    `demand`: how often it is asked for. `restart_wanted`: start it though nobody waits.
     """
 
     spec: DeploymentSpec
@@ -141,6 +143,7 @@ class Deployment(Value, frozen=True):
     failures: int = 0
     retry_at_s: float = 0.0
     may_hurry: bool = False
+    demand: Demand = Demand()
     restart_wanted: bool = False
     restarts: int = 0
     last_error: str = ""
@@ -157,28 +160,47 @@ class Deployment(Value, frozen=True):
         return not self.granted and not self.leases
 
     @property
+    def is_asleep(self) -> bool:
+        """Cold, and nobody waits for it: no rule but an event about itself concerns it."""
+        return self.phase is Phase.COLD and not self.queue and not self.restart_wanted
+
+    @property
     def is_resident(self) -> bool:
         """Its memory is taken or promised."""
         return self.phase in RESIDENT
 
 
 class State(Value, frozen=True):
-    """The whole fleet. `deployments` is never changed in place. `is_short`: somebody waits for memory."""
+    """The whole fleet. `deployments` is never changed in place. `is_short`: somebody waits for memory. `wants`: for
+    managed deployments, so far. `awake`: the names of those that are not asleep, in the configured order; a fleet may
+    have hundreds of models, of which a few matter at any moment.
+    """
 
     rules: Rules
     budget_bytes: int
     deployments: Mapping[str, Deployment]
     is_draining: bool = False
     is_short: bool = False
+    wants: int = 0
+    awake: tuple[str, ...] = ()
     wake_at_s: float = float("-inf")
 
     @property
     def used_bytes(self) -> int:
-        return sum(d.footprint_bytes for d in self.deployments.values() if d.is_resident)
+        return sum(d.footprint_bytes for d in self.stirring() if d.is_resident)
 
     @property
     def is_drained(self) -> bool:
         return self.is_draining and not any(d.is_resident or not d.is_idle for d in self.deployments.values())
+
+    def stirring(self) -> list[Deployment]:
+        """Those that are not asleep."""
+        return [self.deployments[name] for name in self.awake]
+
+
+def awake(deployments: Mapping[str, Deployment]) -> tuple[str, ...]:
+    """Who is not asleep, in the configured order."""
+    return tuple(name for name, d in deployments.items() if not d.is_asleep)
 
 
 # ---------------------------------------------------------------- events
