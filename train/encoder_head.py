@@ -27,7 +27,6 @@ from train.check_corpus import Row
 from train.encoder_vectors import vectors_of
 from train.measured import macro_f1
 from train.rows import corpus, noisy, request_of
-from train.words import word_vectors
 
 from pointsman.signals import heads as first_heads
 from pointsman.signals.look import Looker
@@ -185,12 +184,11 @@ class Sets:
 # ---------------------------------------------------------------- the pool
 
 
-def stage_one(rows: Sequence[Row], data: Path | None, cache: Path) -> tuple[Answers, NDArray[np.bool_]]:
+def stage_one(rows: Sequence[Row]) -> tuple[Answers, NDArray[np.bool_]]:
     """What the fast heads say of rows they have not seen, and which of them they are unsure of."""
     looker = Looker(Rulebook(builtin_rules()))
-    looked = [looker.look(request_of(row)) for row in rows]
-    known = word_vectors((word for one in looked for word in one.words), data, cache, first_training.VECTOR_SIZE)
-    odds = first_training.out_of_fold(rows, looked, known)
+    seen_by_it = first_training.see([looker.look(request_of(row)) for row in rows])
+    odds = first_training.out_of_fold(rows, seen_by_it, first_training.copies_of(rows, looker))
     heats, floor = first_training.calibrated(odds, rows)
     task = first_training.softmax(odds[:, first_heads.TASK] / heats[0])
     hard = first_training.softmax(odds[:, first_heads.HARD] / heats[1])
@@ -339,7 +337,7 @@ def save_soft(path: Path, rows: Sequence[Row], own: Answers) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Train, measure out of fold, write."""
     parser = argparse.ArgumentParser(prog="python -m train.encoder_head", description=__doc__)
-    parser.add_argument("--data", type=Path, help="public data; its words widen stage 1, beside which this is fitted")
+    parser.add_argument("--data", type=Path, help="public data: not needed, the corpus is all")
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where vectors are kept")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--soft", type=Path, help="also write the out-of-fold probabilities there")
@@ -347,10 +345,10 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     sets = Sets(corpus(), asked.cache / "encoder")
     rows = sets.rows[: sets.size]
+    first, unsure = stage_one(rows)
     own = sets.out_of_fold()
     if asked.soft:
         save_soft(asked.soft, rows, own)
-    first, unsure = stage_one(rows, asked.data, asked.cache)
     trust = trusts(rows, first, own, unsure)
     lines = [f"{name}: trust {one.first:.2f} {one.encoder:.2f}" for name, one in trust.items()]
     lines += report(sets, first, own, trust, unsure)
