@@ -4,7 +4,6 @@ import pytest
 
 from pointsman.signals.identify import Guess, cld2
 from pointsman.signals.language import LanguageTeller
-from pointsman.signals.lexicon import load_lexicon, spellings
 from pointsman.signals.lexis import folded, words_of
 from pointsman.signals.scripts import script_of, scripts_of
 from pointsman.types import Scored
@@ -132,9 +131,3 @@ def test_scripts() -> None:
         "Latn Latn Cyrl Deva Beng Guru Gujr Orya Taml Telu Knda Mlym Sinh Thai Thai Kana Kana Hani Hang Arab Zyyy Zyyy"
     ).split()
     assert scripts_of(["hello", "नमस्ते", "42"]) == {"Latn": 1.0, "Deva": 1.0}
-
-
-def test_spellings_of_a_romanised_word() -> None:
-    assert {"accha", "acha"} <= set(spellings("accha"))
-    assert {"waala", "wala", "vala"} <= set(spellings("waala"))
-    assert "bat" not in load_lexicon().latin._words or "hi" not in load_lexicon().latin._words["bat"]  # English

@@ -2,7 +2,7 @@
 
 Knows: which of a request's words count (`reading`, `orders`), how words are cut in any script (`lexis`), what phrases
 speak for (`phrases`, `rulebook`, `rules.yaml`), what code and mathematics look like (`shape`), which language words
-belong to (`scripts`, `lexicon`, `language`, `identify`), what is attached (`modality`), how much it is (`complexity`,
+belong to (`scripts`, `ngrams`, `language`, `identify`), what is attached (`modality`), how much it is (`complexity`,
 `tokens`), how evidence becomes a probability (`evidence`). Does not know: models, settings beyond `routing`, the hour,
 chance, logs.
 

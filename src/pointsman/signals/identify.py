@@ -1,7 +1,7 @@
-"""The one seam to a foreign language identifier (CLD2), for what scripts and our lexicons leave open.
+"""The one seam to a foreign language identifier (CLD2), for what scripts and our learned models leave open.
 
-Knows: CLD2's call, its codes and its faults. Does not know: romanised Indian languages (neither does CLD2: it is never
-asked about them). About 10–20 µs a call on a kilobyte.
+Knows: CLD2's call, its codes and its faults. Does not know: romanised Indian languages (neither does CLD2: where it
+is heard on them, its voice is worth what was learned of it). About 10–20 µs a call on a kilobyte.
 """
 
 from typing import NamedTuple, Protocol

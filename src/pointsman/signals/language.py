@@ -1,61 +1,51 @@
 """In which language a text is, and in which letters.
 
-Knows: script → language, the lexicons, how their log-odds become a probability. Does not know: what text counts
-(`reading`), nor how the foreign identifier works (`identify`).
+Knows: script → language, the learned models of shared scripts, how two scripts in one text are weighed. Does not
+know: what text counts (`reading`), how a score is learned (`train/language.py`), how the foreign identifier works.
 
-1 Letters of a script with one language settle it. 2 Devanagari, Bengali, Arabic and Cyrillic: marker words and letters,
-with the identifier. 3 Latin letters: English against the nine romanised languages by lexicon, other languages by the
-identifier, which knows none of the nine in Latin letters. 4 Two scripts in one text: the language of the words that
-carry the grammar; English content words in an Indian sentence are no English.
+1 Letters of a script with one language settle it. 2 Devanagari, Bengali and Arabic letters: a learned model of words
+and their pieces. 3 Latin letters: a learned model of English, the romanised Indian languages and everything else.
+4 Where a model is unsure, the foreign identifier is asked as one voice, whose worth was learned too; it also names the
+languages that are none of ours. 5 Two scripts in one text: the language of the words that carry the grammar; native
+words speak in the Latin model as a mark, so English content words in an Indian sentence are no English.
 A single ambiguous word gets a low probability and its alternatives; no letters at all is `und`.
 """
 
-import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pointsman.signals.evidence import ranked
+import numpy as np
+from numpy.typing import NDArray
+
 from pointsman.signals.identify import Guess, Identifier, cld2
-from pointsman.signals.lexicon import Lexicon, Tally, load_lexicon
-from pointsman.signals.scripts import LANGUAGE_OF, LATIN, script_of, scripts_of
+from pointsman.signals.ngrams import Weighed
+from pointsman.signals.scripts import COMMON, LANGUAGE_OF, LATIN, by_script
+from pointsman.signals.weights_of_language import Judge, load_judges
 from pointsman.types import Scored
 
+LATIN_SCRIPT = LATIN
 NATIVE, ROMANISED, MIXED = "native", "latin", "mixed"
 UNDETERMINED = Scored(label="und", p=0.0, evidence=("no letters to go by",))
-ENGLISH = "en"
+ENGLISH, OTHER = "en", "xx"  # `xx`: the learned class of all other languages in Latin letters; never told
 INDIAN = frozenset({"hi", "ta", "te", "bn", "mr", "gu", "kn", "ml", "pa"})
 
-# Log-odds before any evidence, among texts in Latin letters, and among those of a shared script.
-_PRIOR = {
-    "en": 2.7,
-    "hi": 0.6,
-    "ta": 0.2,
-    "te": 0.1,
-    "bn": 0.1,
-    "mr": 0.0,
-    "gu": -0.1,
-    "kn": 0.0,
-    "ml": 0.0,
-    "pa": -0.2,
-}
-_NATIVE_PRIOR = {
-    "Deva": {"hi": 1.0, "mr": 0.4, "ne": -0.6, "sa": -1.6, "bho": -2.5, "mai": -2.5},
-    "Beng": {"bn": 1.5, "as": -1.0},
-    "Arab": {"ar": 0.5, "ur": 0.6, "fa": 0.3, "pa": -0.3, "ps": -2.0, "sd": -2.0},
-    "Cyrl": {"ru": 1.0},
-}
 MIXED_SHARE = 0.15  # of the words in the rarer script, from which a text is called mixed
 DIGITS_ALONE = 0.4
-SURE = 0.97  # what the letters of a script with one language are worth, alone
+SURE = 0.99  # what the letters of a script with one language are worth, alone
+SETTLED = 0.97  # from this probability on nobody else is asked
+LEAST_NAMED, MOST_NAMED = 0.01, 3  # alternatives
+NATIVE_MARK, ACCENT_MARK, SCHOLAR_MARK = "\x01native", "\x01accent", "\x01scholar"
+_SCHOLARLY = frozenset("āīūēōṛṝḷṭḍṇṅśṣṁṃḥḻṟṉḵ")  # letters of scholars' romanisation
+_DRAWN_OUT = re.compile(r"([^\W\d_])\1{2,}")
 # Latin-script languages the identifier is trusted on for short texts; its rarer ones (Manx, Quechua …) need a long one.
-_WIDESPREAD = frozenset(
+WIDESPREAD = frozenset(
     "fr es pt de it nl sv da nb nn fi pl cs sk hu ro hr bs sl et lv lt tr az vi id ms tl sw af sq ca eu gl cy ga is so "
     "ha yo zu uz ht jv su eo la mt".split()
 )
-FEWEST_WORDS_RARE = 8
-_NEVER_LATIN = INDIAN | {"und", "sa", "ne", "ur", "bho", "or", "as", "si", "om", "lg"}
-LEAST_ROMANISED, STRANGE, MOST_STRANGE, USUAL_UNKNOWN = 1.5, 0.6, 4.0, 0.3
-_LOANED, _GRAMMAR = 0.15, 1.0  # what an English word is worth beside native letters: content word, function word
+FEWEST_WORDS_RARE, SHORT_WORDS = 8, 3
+_NOT_LATIN = INDIAN | {"und", "en", "sa", "ne", "ur", "bho", "or", "as", "si", "mr", "sd", "ks", "dv", "bo"}
 
 
 class Told(NamedTuple):
@@ -66,134 +56,155 @@ class Told(NamedTuple):
 
 
 class LanguageTeller:
-    """Compiled once; `tell` is pure."""
+    """Built once; `tell` is pure."""
 
-    def __init__(self, lexicon: Lexicon | None = None, identifier: Identifier = cld2) -> None:
-        self._lexicon = lexicon or load_lexicon()
+    def __init__(self, judges: dict[str, Judge] | None = None, identifier: Identifier = cld2) -> None:
+        self._judges = judges or load_judges()
+        self._latin_judge = self._judges[LATIN]
         self._identify = identifier
 
     def __repr__(self) -> str:
-        return f"LanguageTeller({self._lexicon.latin!r})"
+        return f"LanguageTeller({', '.join(f'{script}: {judge.model!r}' for script, judge in self._judges.items())})"
 
     def tell(self, words: Sequence[str], text: str) -> Told:
         """`words`: of `text`, folded. Numbers, code and links are expected to be gone, but do no harm."""
-        if text.isascii() and any(map(str.isalpha, words)):
-            return self._latin([word for word in words if word[0].isalpha()], text)
-        counts = scripts_of([word for word in words if not word[0].isdigit()])
-        if not counts:
-            return Told(_by_digits(words), NATIVE)
-        words = [word for word in words if not word[0].isdigit()]
-        if "Kana" in counts:  # Japanese mixes three scripts
-            counts["Kana"] += counts.pop("Hani", 0.0)
-        latin = counts.pop(LATIN, 0.0)
-        if not counts:
-            return self._latin(words, text)
-        script = max(counts, key=lambda name: counts[name])
-        own = [word for word in words if script_of(word[0]) == script] if latin else words
-        native = self._native(script, own, " ".join(own) if latin else text)
-        total = latin + sum(counts.values())
-        written = MIXED if min(latin, counts[script]) >= MIXED_SHARE * total else NATIVE
-        share = counts[script] / (total - latin)
-        if latin == 0:
-            return Told(_scaled(native, share), NATIVE)
-        return self._beside_latin(Told(native, written), [word for word in words if word.isascii()], counts[script])
+        if text.isascii():
+            own = [word for word in words if word[0].isalpha()]
+            return self._latin(own, text) if own else Told(UNDETERMINED, NATIVE)
+        found = by_script(words)
+        found.pop(COMMON, None)
+        counted = {script: size for script, size in ((name, sizes[0]) for name, sizes in found.items()) if size}
+        if not counted:
+            return Told(_by_digits(found), NATIVE)
+        if "Kana" in counted and "Hani" in counted:  # Japanese mixes three scripts
+            counted["Kana"] += counted.pop("Hani")
+        latin = counted.pop(LATIN, 0.0)
+        if not counted:
+            return self._latin(found[LATIN][1], text)
+        script = max(counted, key=lambda name: counted[name])
+        own = found[script][1]
+        native = self._native(script, own, " ".join(own) if latin or len(counted) > 1 else text)
+        if latin:
+            return self._two_scripts(native, len(own), found[LATIN][1], counted[script], sum(counted.values()))
+        return Told(_scaled(native, counted[script] / sum(counted.values())), NATIVE)
 
     # ------------------------------------------------------------ one script
 
-    def _native(self, script: str, words: Sequence[str], text: str) -> Scored:
-        language = LANGUAGE_OF.get(script, "und")
-        if script not in _NATIVE_PRIOR:
-            return Scored(label=language, p=SURE, evidence=(f"{script} letters",))
-        scores = dict(_NATIVE_PRIOR[script])
-        if script in self._lexicon.native:
-            for name, score in self._lexicon.native[script].tally(words, text).items():
-                scores[name] = scores.get(name, -1.0) + score
-        guess = self._identify(text)
-        if guess.language != "und" and script != "Beng":
-            weight = (3.0 if guess.is_reliable else 1.2) * min(1.0, len(words) / 4)
-            scores[guess.language] = scores.get(guess.language, 0.0) + weight
-        return _softmax(scores, f"{script} letters, words and letter pairs")
-
-    def _latin(self, words: Sequence[str], text: str) -> Told:
-        tally = self._lexicon.latin.tally(words)
-        scores = {name: score + _PRIOR[name] for name, score in tally.scores.items()}
-        scores[ENGLISH] -= _strangeness(tally, len(words))
-        why = f"{tally.english} English function words, {tally.romanised} romanised words of {len(words)}"
-        if self._is_foreign_to_us(tally, len(words), text):
+    def _native(self, script: str, words: list[str], text: str) -> Scored:
+        judge = self._judges.get(script)
+        if judge is None:
+            return self._foreign(script, text)
+        weighed = judge.model.weigh(words)
+        p = _probabilities(weighed.scores)
+        why = ""
+        if p.max() < SETTLED:
             guess = self._identify(text)
-            if guess.language == ENGLISH or guess.language in _WIDESPREAD or _is_long(guess, len(words)):
-                scores[guess.language] = scores.get(guess.language, 0.0) + _worth(guess, len(words), text)
-                why += f"; letter pairs of {guess.language}"
-        language = _softmax(scores, why)
-        return Told(language, ROMANISED if language.label in INDIAN else NATIVE)
+            p = _probabilities(judge.heard(weighed.scores, guess, len(words)))
+            why = f"; letter pairs of {guess.language}"
+        return _ranked(judge, weighed, p.tolist(), f"{script} letters", why)
 
-    def _is_foreign_to_us(self, tally: Tally, words: int, text: str) -> bool:
-        """Whether neither English nor a romanised language accounts for these words."""
-        if not text.isascii():
-            return True
-        known = tally.english + 2 * tally.romanised
-        return known < 0.3 * words
+    def _foreign(self, script: str, text: str) -> Scored:
+        """A script none of ours is written in; Cyrillic has many languages, the others mostly one."""
+        language = LANGUAGE_OF.get(script, "und")
+        if script == "Cyrl":
+            guess = self._identify(text)
+            if guess.language not in ("und", language):
+                p = 0.9 if guess.is_reliable else 0.6
+                return Scored(label=guess.language, p=p, evidence=(f"{script} letters and their pairs",))
+            return Scored(label=language, p=0.9 if guess.is_reliable else 0.5, evidence=(f"{script} letters",))
+        return Scored(label=language, p=SURE, evidence=(f"{script} letters",))
+
+    def _latin(self, words: list[str], text: str) -> Told:
+        plain = latin_words(words, text)
+        judge = self._latin_judge
+        weighed = judge.model.weigh(plain)
+        p = _probabilities(weighed.scores)
+        name, why = "und", ""
+        if p.max() < SETTLED or p.argmax() == judge.other:
+            guess = self._identify(text)
+            p = _probabilities(judge.heard(weighed.scores, guess, len(words)))
+            name = _named(guess, len(words))
+            why = f"; letter pairs of {guess.language}"
+        language = _ranked(judge, weighed, p.tolist(), f"{len(words)} words", why, name)
+        return Told(language, ROMANISED if language.label in INDIAN else NATIVE)
 
     # ------------------------------------------------------------ two scripts
 
-    def _beside_latin(self, told: Told, latin_words: Sequence[str], native: float) -> Told:
+    def _two_scripts(self, native: Scored, own: int, latin: list[str], size: float, total: float) -> Told:
         """Native letters and Latin ones in one text: whose grammar is it?"""
-        tally = self._lexicon.latin.tally(latin_words)
-        label = told.language.label
-        romanised = tally.romanised if label in INDIAN else 0
-        loaned = len(latin_words) - tally.english - tally.romanised
-        ours = native + romanised
-        odds = {label: ours, ENGLISH: _GRAMMAR * tally.english + _LOANED * loaned + 0.05}
-        why = f"{native:g} words in native letters, {tally.english} English function words"
-        mix = ranked(odds, lambda _: (why,))
-        if mix.label == ENGLISH:
-            return Told(mix, MIXED if told.script == MIXED else NATIVE)
-        return Told(_scaled(told.language, mix.p, mix.alternatives), told.script)
+        judge = self._latin_judge
+        weighed = judge.model.weigh([NATIVE_MARK] * own + latin_words(latin, ""))
+        english = float(_probabilities(weighed.scores)[judge.english])
+        written = MIXED if min(len(latin), size) >= MIXED_SHARE * (len(latin) + total) else NATIVE
+        why = f"{own} words in native letters, {len(latin)} in Latin ones"
+        if english > 0.5:
+            rest = ((native.label, round(1 - english, 4)),)
+            return Told(Scored(label=ENGLISH, p=round(english, 4), alternatives=rest, evidence=(why,)), written)
+        others = ((ENGLISH, round(english, 4)),) if english >= LEAST_NAMED else ()
+        return Told(_scaled(native, (1 - english) * size / total, others, why), written)
 
 
-def _by_digits(words: Sequence[str]) -> Scored:
+def latin_words(words: Sequence[str], text: str) -> list[str]:
+    """Words as the Latin model knows them: accents off (and marked), drawn-out letters shortened."""
+    plain = list(words)
+    marks = "" if text and text.isascii() else "".join(word for word in plain if not word.isascii())
+    if marks:
+        plain = [word if word.isascii() else _unaccented(word) for word in plain]
+        plain.append(SCHOLAR_MARK if not _SCHOLARLY.isdisjoint(marks) else ACCENT_MARK)
+    if _DRAWN_OUT.search(text or " ".join(plain)):
+        plain = [_DRAWN_OUT.sub(r"\1\1", word) for word in plain]
+    return plain
+
+
+def _unaccented(word: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", word) if not unicodedata.combining(char)) or word
+
+
+def _named(guess: Guess, words: int) -> str:
+    """What a language that is none of ours is called; of Indian ones in Latin letters the identifier knows nothing."""
+    trusted = guess.language in WIDESPREAD or (guess.is_reliable and words >= FEWEST_WORDS_RARE)
+    return guess.language if trusted and guess.language not in _NOT_LATIN else "und"
+
+
+def _by_digits(found: dict[str, tuple[float, list[str]]]) -> Scored:
     """Where there is no letter, the digits may be of a script ("१७ × ६")."""
-    counts = scripts_of(list(words))
-    if not counts:
+    script = next(iter(found), "")
+    if not script:
         return UNDETERMINED
-    script = max(counts, key=lambda name: counts[name])
     return Scored(label=LANGUAGE_OF.get(script, "und"), p=DIGITS_ALONE, evidence=(f"{script} digits",))
 
 
-def _strangeness(tally: Tally, words: int) -> float:
-    """What unknown words take from English, where something romanised is about; English prompts have a quarter."""
-    if max(score for name, score in tally.scores.items() if name != ENGLISH) < LEAST_ROMANISED:
-        return 0.0
-    return min(MOST_STRANGE, STRANGE * max(0.0, tally.unknown - USUAL_UNKNOWN * words))
+def _probabilities(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    odds = np.exp(scores - scores.max())
+    return odds / odds.sum()  # type: ignore[no-any-return]  # numpy types the quotient as Any
 
 
-def _is_long(guess: Guess, words: int) -> bool:
-    """Whether a guess at a rare language deserves belief. Indian languages in Latin letters it does not know at all."""
-    return guess.is_reliable and words >= FEWEST_WORDS_RARE and guess.language not in _NEVER_LATIN
+def _ranked(judge: Judge, weighed: Weighed, p: list[float], what: str, why: str, other: str = "und") -> Scored:
+    """Best label first, with the word that spoke loudest for it."""
+    order = sorted(range(len(p)), key=p.__getitem__, reverse=True)
+    best = order[0]
+    loudest = weighed.loudest(best)
+    names = judge.model.labels
+    label = other if best == judge.other else names[best]
+    alternatives = tuple(
+        (other if at == judge.other else names[at], round(p[at], 4))
+        for at in order[1 : 1 + MOST_NAMED]
+        if p[at] >= LEAST_NAMED
+    )
+    said = f"{what}, most of all “{loudest}”{why}" if loudest else f"{what}{why}"
+    return Scored(label=label, p=round(p[best], 4), alternatives=alternatives, evidence=(said,))
 
 
-def _worth(guess: Guess, words: int, text: str) -> float:
-    """Log-odds of the identifier's guess: it is good on sentences, poor on a word or two."""
-    if guess.language == ENGLISH:
-        return 1.5 if guess.is_reliable else 0.5
-    worth = (1.6 if guess.is_reliable else 0.5) * min(words, 6) * guess.share
-    return worth + (1.5 if not text.isascii() else 0.0)
-
-
-def _softmax(scores: dict[str, float], why: str) -> Scored:
-    best = max(scores.values())
-    return ranked({name: math.exp(score - best) for name, score in scores.items()}, lambda _: (why,))
-
-
-def _scaled(scored: Scored, share: float, others: tuple[tuple[str, float], ...] = ()) -> Scored:
-    """The same label where only `share` of the words speaks for it."""
-    rest = tuple((name, round(p * share, 4)) for name, p in scored.alternatives if name not in dict(others))
-    alternatives = sorted((*rest, *others), key=lambda item: -item[1])
+def _scaled(scored: Scored, share: float, others: tuple[tuple[str, float], ...] = (), why: str = "") -> Scored:
+    """The same label where only `share` of the evidence speaks for it."""
+    if share >= 1.0 and not why:
+        return scored
+    rest = tuple((name, round(p * share, 4)) for name, p in scored.alternatives)
     return Scored(
         label=scored.label,
         p=round(scored.p * share, 4),
-        alternatives=tuple(item for item in alternatives if item[0] != scored.label)[:3],
-        evidence=scored.evidence,
+        alternatives=tuple(sorted((*rest, *others), key=lambda item: -item[1]))[:MOST_NAMED],
+        evidence=(*scored.evidence, why) if why else scored.evidence,
     )
 
 
