@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 import psutil
 from train.check_corpus import Row
-from train.encoder_head import task_of
 from train.measured import Figure, bootstrap, macro_f1, write
 from train.rows import request_of
 
@@ -67,6 +66,10 @@ def rows_of(folder: Path) -> list[Row]:
     paths = [path for name in LANGUAGES if (path := folder / f"{name}.jsonl").exists()]
     lines = (line for path in paths for line in path.read_text(encoding="utf-8").splitlines())
     return [msgspec.json.decode(line, type=Row) for line in lines]
+
+
+def task_of(row: Row) -> str:
+    return str(row.intent if row.use_case == "agent" else row.use_case)
 
 
 def told(signals: Signals) -> str:

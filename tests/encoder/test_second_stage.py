@@ -306,6 +306,12 @@ def test_a_batch_without_the_package_is_degraded() -> None:
     assert second.refine_now(ask("hello"), measured()).degraded == ""
 
 
+def test_a_batch_goes_on_after_an_error() -> None:
+    second = stage(quick)
+    assert second.refine_now(ask("raise this"), UNSURE).degraded == "error"
+    assert second.refine_now(ask("hello"), UNSURE).stage == 2
+
+
 @pytest.mark.parametrize("text", ["", "\0", "\ud800"])
 def test_no_text_is_too_strange(text: str) -> None:
     second = stage(quick)

@@ -47,6 +47,7 @@ class E5:
     def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
         self._engine: Engine = importlib.import_module(PACKAGE).E5()
         self._max_tokens = max_tokens
+        self.encode("ready")  # its weights are mapped: the first use is what brings them into memory
 
     def encode(self, text: str) -> Vector:
         """384 numbers. Text beyond the cap is cut in its middle."""

@@ -123,8 +123,7 @@ class SecondStage:
     # ------------------------------------------------------------ without one
 
     def refine_now(self, request: Request, signals: Signals) -> Signals:
-        """The same for a batch, in the calling thread and without a deadline; not to be mixed with `refine`.
-        Without an encoder the signals are degraded; what an encoder raises is raised."""
+        """The same for a batch, in the calling thread and without a deadline; not to be mixed with `refine`."""
         if not self._is_enabled or not signals.unsure:
             return signals
         began_s = self._clock.now()
@@ -134,7 +133,11 @@ class SecondStage:
         text = words_for(request)
         key = key_of(text)
         kept = self._recent.get(key)
-        vector = self._flights.encode(key, text) if kept is None else kept
+        try:
+            vector = self._flights.encode(key, text) if kept is None else kept
+        except (OSError, RuntimeError, ValueError) as error:
+            self._last_error = f"{type(error).__name__}: {error}"
+            return self._degrade(signals, ERROR)
         return self._answer(request, signals, vector, began_s, cached=kept is not None)
 
     def _is_loaded(self) -> bool:
