@@ -31,7 +31,7 @@ from pointsman.signals.opinion import (
     words_for,
 )
 from pointsman.testing.decisions import ask, measured
-from pointsman.types import Complexity, Hints, Intent, Media, Modality, Scored, Signals, Turn, UseCase
+from pointsman.types import Complexity, Hints, Intent, Limits, Media, Modality, Scored, Signals, Turn, UseCase
 
 SIZE = 4
 ZERO = np.zeros(SIZE, np.float32)
@@ -116,6 +116,17 @@ def test_the_need_of_tools_is_pooled_and_what_is_stated_stays() -> None:
 def test_difficulty_is_answered_too() -> None:
     after = says(hard=(0.0, 0.0, 6.0)).combine(ask(), unsure(measured(complexity="low"), "complexity"), ZERO)
     assert after.complexity.label == "high"
+
+
+def test_a_harder_request_has_a_longer_answer_within_its_limit() -> None:
+    hard, easy = says(hard=(6.0, 0.0, 0.0)), says(hard=(0.0, 6.0, 0.0))
+    assert LABELS["complexity"] == ("low", "medium", "high")
+    before = unsure(measured(complexity="medium", output_tokens=250), "complexity")
+    harder = says(hard=(0.0, 0.0, 6.0)).combine(ask(), before, ZERO).output_tokens
+    assert hard.combine(ask(), before, ZERO).output_tokens < 250 < harder
+    assert easy.combine(ask(), before, ZERO).output_tokens == 250
+    capped = ask(limits=Limits(max_output_tokens=300))
+    assert says(hard=(0.0, 0.0, 6.0)).combine(capped, before, ZERO).output_tokens == 300
 
 
 # ---------------------------------------------------------------- the arithmetic

@@ -21,7 +21,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pointsman.signals import tokens
 from pointsman.signals.evidence import or_abstain, ranked
+from pointsman.signals.language import Told
 from pointsman.signals.lexis import folded
 from pointsman.signals.modality import MADE, SURE_ENOUGH
 from pointsman.signals.orders import without_orders
@@ -88,10 +90,11 @@ class Opinion:
         own = self._heads.tell(vector, request.media)
         answers = {name: self._answer(name, signals, own[name]) for name in signals.unsure if name in SAFE}
         use_case = answers.get(USE_CASE, signals.use_case)
+        after = msgspec.structs.replace(signals, **answers)
         need = np.array((1.0 - signals.tool_need, signals.tool_need), np.float32)
         return msgspec.structs.replace(
-            signals,
-            **answers,
+            after,
+            output_tokens=_output_tokens(request, signals, after),
             outputs=_outputs(request, signals, use_case),
             tool_need=round(float(pool(need, own[TOOLS], *self._heads.trust[TOOLS])[1]), 4),
             unsure=(),
@@ -194,3 +197,16 @@ def _outputs(request: Request, signals: Signals, use_case: Scored) -> tuple[Moda
         return signals.outputs
     made = MADE.get(UseCase(use_case.label)) if use_case.p >= SURE_ENOUGH else None
     return tuple(dict.fromkeys((*request.outputs, *((made,) if made else ()))))
+
+
+def _output_tokens(request: Request, before: Signals, after: Signals) -> int:
+    """The expected length moves as the estimate does that goes by difficulty and intent."""
+    if (before.complexity.label, before.intent.label) == (after.complexity.label, after.intent.label):
+        return before.output_tokens
+    reading, told = read(request.turns), Told(before.language, before.script)
+    was, will = (
+        tokens.output_tokens(request, reading, one.complexity.label, one.intent.label, told) for one in (before, after)
+    )
+    return min(
+        round(before.output_tokens * will / max(was, 1)), request.limits.max_output_tokens or tokens.LONGEST_ANSWER
+    )
