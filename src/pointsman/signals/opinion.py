@@ -207,6 +207,5 @@ def _output_tokens(request: Request, before: Signals, after: Signals) -> int:
     was, will = (
         tokens.output_tokens(request, reading, one.complexity.label, one.intent.label, told) for one in (before, after)
     )
-    return min(
-        round(before.output_tokens * will / max(was, 1)), request.limits.max_output_tokens or tokens.LONGEST_ANSWER
-    )
+    expected, limit = round(before.output_tokens * will / max(was, 1)), request.limits.max_output_tokens
+    return expected if limit is None else min(expected, limit)
