@@ -29,6 +29,7 @@ from pointsman.types import JsonPayload, Kind, Request, Turn
 FOLDS = 5
 CURVE_RESAMPLES = 200
 JOINING_ANSWERS = 200
+FAILED = 0.5  # a score below this
 CELL = 30  # questions, by predicted quality, whose mean is held against their mean interval
 
 
@@ -324,10 +325,9 @@ def ranked(key: Any, positive: Any) -> float:
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
 
 
-def complexity_figures(small: Any, large: Any, keys: dict[str, Any], name: str) -> list[Figure]:
-    """How well each key, higher is harder, tells questions where only the large model is right from those where the
-    small one suffices; and what it adds to length and group mean (a logistic regression, out of fold)."""
-    positive = large > small
+def complexity_figures(what: str, positive: Any, keys: dict[str, Any], name: str) -> list[Figure]:
+    """How well each key, higher is harder, tells the positive questions; and what it adds to length and group mean
+    together (a logistic regression, out of fold)."""
     size = len(positive)
 
     def ranking(key: Any, less: Any = None) -> Callable[[Any], float]:
@@ -343,14 +343,12 @@ def complexity_figures(small: Any, large: Any, keys: dict[str, Any], name: str) 
     for which in ("complexity signal", "profile"):
         low, high = bootstrap(size, ranking(keys[which]), 300)
         others = {other: value for other, value in alone.items() if other != which} | {"random": 0.5}
-        found.append(
-            Figure(f"AUROC of needing the large model, by {which}", name, size, alone[which], low, high, others)
-        )
+        found.append(Figure(f"AUROC of {what}, by {which}", name, size, alone[which], low, high, others))
         after = _logistic([*base, keys[which]], positive)
         low, high = bootstrap(size, ranking(after, before), 300)
         gain = ranked(after, positive) - ranked(before, positive)
         beside = {"length and group mean": ranked(before, positive)}
-        found.append(Figure(f"AUROC that {which} adds to them", name, size, gain, low, high, beside, "> 0", low > 0))
+        found.append(Figure(f"AUROC of {what}, added by {which}", name, size, gain, low, high, beside, "> 0", low > 0))
     return found
 
 
@@ -381,7 +379,18 @@ def pair_figures(data: Path, table: Graded, seed: int) -> list[Figure]:
         "tfidf ridge": np.diff(sets.word_ridge(pair, train, test), axis=1)[:, 0],
     }
     small, large = pair.scores[test].T
-    return [*complexity_figures(small, large, keys, "MMLU-Pro, Llama 3.1 8B and 70B"), transfer_figure(data, asked)]
+    name = "MMLU-Pro, Llama 3.1 8B and 70B"
+    column = asked.profile.models.index(sets.SMALL)
+    failing = keys | {
+        "profile": -asked.means[:, column],
+        "group mean": -sets.group_means(pair, train, test)[:, 0],
+        "tfidf ridge": -sets.word_ridge(pair, train, test)[:, 0],
+    }
+    return [
+        *complexity_figures("needing the large model", large > small, keys, name),
+        *complexity_figures("the small model failing", small < FAILED, failing, name),
+        transfer_figure(data, asked),
+    ]
 
 
 def transfer_figure(data: Path, asked: Asked) -> Figure:
@@ -407,7 +416,7 @@ def gold_complexity(table: Graded, keys: dict[str, Any]) -> list[Figure]:
     weak, strong = (table.scores[:, table.models.index(one)] for one in (sets.WEAK, sets.STRONG))
     chosen = {which: keys[which].mean(0) for which in ("profile", "length", "group mean", "tfidf ridge")}
     chosen["complexity signal"] = hardness(table.prompts)
-    return complexity_figures(weak, strong, chosen, "MMLU, Mixtral-8x7B and GPT-4")
+    return complexity_figures("needing the large model", strong > weak, chosen, "MMLU, Mixtral-8x7B and GPT-4")
 
 
 # ---------------------------------------------------------------- all of it

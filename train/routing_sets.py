@@ -67,6 +67,8 @@ def mmlu_pro(data: Path, models: tuple[str, ...] = tuple(PRICES)) -> Graded:
     found = []
     tables = (_rows(data, f"mmlu_pro/{name}.parquet") for name in ("questions", "correct", "output_chars"))
     for question, correct, chars in zip(*tables, strict=True):
+        if any(correct[model] < 0 for model in models):  # somebody was not asked
+            continue
         options = "\n".join(f"{chr(65 + at)}. {text}" for at, text in enumerate(json.loads(question["options"])))
         for model in models:
             cost = PRICES[model] * (chars[model] / 4 + 10) / 1e6

@@ -16,10 +16,12 @@ from pointsman.types import Value
 
 FOLDS = 5
 LABELS_PART = PARTS.index("labels")
-FIRST_GUESS = (0.8, 0.4, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0)  # what PARTS weigh before anything was measured
-LABELLED_GUESS = (0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.8)  # the same where labels are known
+FIRST_GUESS = (0.7, 0.35, 0.1, 0.05, 0.3, 0.1, 0.0, 0.0)  # what PARTS weigh before anything was measured
+LABELLED_GUESS = (0.3, 0.2, 0.1, 0.0, 0.1, 0.0, 0.0, 0.8)  # the same where labels are known
+SCALE_AT_MOST = 2.0
 GUESS_QUESTIONS = 2000.0  # and how many questions it takes to outweigh that
 INFLATIONS = np.round(np.arange(1.0, 6.01, 0.1), 2)
+BATCH = 1024  # texts read at once
 ROWS_A_CELL = 25  # the grain at which coverage is checked
 
 Fit = Callable[[Any], Parts]  # rows → parts fitted on these alone
@@ -42,10 +44,10 @@ def cross_fit(fit: Fit, places: Places, labels: Any, folds: Any, models: int) ->
     deviations = np.zeros((len(PARTS), len(folds), models), np.float32)
     n = np.zeros((len(folds), models), np.float32)
     for fold in np.unique(folds):
-        rows, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        ours = tuple(labels[row] for row in rows) if labels else ()
-        found = fit(rest).read(places.take(rows), ours)
-        deviations[:, rows], n[rows] = found.deviations, found.n
+        rows, parts = np.flatnonzero(folds == fold), fit(np.flatnonzero(folds != fold))
+        for batch in np.array_split(rows, 1 + len(rows) // BATCH):
+            found = parts.read(places.take(batch), tuple(labels[row] for row in batch) if labels else ())
+            deviations[:, batch], n[batch] = found.deviations, found.n
     return Unseen(deviations=deviations, n=n)
 
 
@@ -75,7 +77,8 @@ def _within(unseen: Floats, graded: Any) -> Floats:
 
 
 def _stack(features: Floats, target: Floats, used: Any, questions: int) -> Floats:
-    """Non-negative least squares, drawn to the first guess by the share of questions that it is worth."""
+    """Non-negative least squares, drawn to the first guess by the share of questions that it is worth; then all
+    weights in one scale, as the questions alone want it: where the parts know nothing, zero."""
     from scipy.optimize import nnls
 
     weights = np.zeros(len(features), np.float32)
@@ -84,7 +87,9 @@ def _stack(features: Floats, target: Floats, used: Any, questions: int) -> Float
     pull = np.sqrt((columns**2).sum(1) * GUESS_QUESTIONS / max(questions, 1))
     if pull.any():
         rows = np.vstack((columns.T, np.diag(pull)))
-        weights[used] = nnls(rows, np.concatenate((target, pull * guess[used])))[0]
+        found = nnls(rows, np.concatenate((target, pull * guess[used])))[0]
+        told = found @ columns
+        weights[used] = found * np.clip((told @ target) / max(told @ told, 1e-9), 0.0, SCALE_AT_MOST)
     return weights
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pointsman.learning.blend import ROWS_A_CELL, cross_fit, fit_blend, fit_spread, folds_of
-from pointsman.learning.parts import centres_of, fit_cells, fit_parts
+from pointsman.learning.parts import centres_of, fit_cells, fit_parts, kept_rows
 from pointsman.learning.rows import Graded
 from pointsman.learning.space import learn_basis, place_texts, read_texts
 from pointsman.policy.quality import FORMAT, VERSION, Costs, Guard, ProfileData
@@ -56,7 +56,7 @@ def fit_profile(graded: Graded, *, incumbent: str = "", seed: int = 0) -> Profil
         blend=blend,
         labelled_blend=fit_blend(unseen.deviations, deviations, with_labels=True) if graded.labels else blend,
         spread=fit_spread(unseen, blend, deviations, row, _check_cells(places.units, seed)),
-        guard=Guard(z=Z_GUARD, novel=NOVEL, familiarity=_ladder(places)),
+        guard=Guard(z=Z_GUARD, novel=NOVEL, familiarity=_ladder(places.take(kept_rows(len(places.units))))),
         costs=fit_costs(graded.costs, parts.cells[FINE], places.units),
     )
 
@@ -86,7 +86,7 @@ def _check_cells(units: Floats, seed: int) -> Any:
 
 
 def _ladder(places: Places) -> Floats:
-    """Quantiles of how near each text lies to the others, itself left out."""
+    """Quantiles of how near each of the texts that stay as neighbours lies to the others."""
     found = []
     for at in range(0, len(places.units), 512):
         rows = slice(at, at + 512)

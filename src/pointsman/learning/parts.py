@@ -87,13 +87,18 @@ def _drawn(shares: Floats, values: Floats) -> Floats:
 
 def fit_neighbours(units: Floats, deviations: Floats) -> Neighbours:
     """Graded texts themselves; of very many, an even selection."""
-    kept = np.linspace(0, len(units) - 1, min(len(units), NEIGHBOURS_AT_MOST)).astype(int)
+    kept = kept_rows(len(units))
     return Neighbours(
         units=units[kept].astype(np.float16),
         deviations=deviations[kept].astype(np.float16),
         k=int(np.clip(1.5 * len(kept) ** 0.5, 5, 80)),
         prior=3.0,
     )
+
+
+def kept_rows(size: int) -> Any:
+    """Which texts stay as neighbours."""
+    return np.linspace(0, size - 1, min(size, NEIGHBOURS_AT_MOST)).astype(int)
 
 
 def fit_ridge(features: Floats, deviations: Floats, penalty: float, like: Ridge | None = None) -> Ridge:

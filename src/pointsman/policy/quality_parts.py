@@ -57,7 +57,7 @@ class Cells(Value, frozen=True):
     """Regions of the map with soft borders: a text belongs to each by a softmax of `sharpness` times the cosine.
 
     `centres` (k, d) of length 1, `deviations` (k, M), `counts` (k, M) of answers. Soft borders measured better than
-    those of k-means on every set, most where regions are few.
+    hard ones on MMLU with 1,500 answers (APGR .65 against .62 to .64).
     """
 
     centres: Floats
