@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from train import noise
+from train import disturbance
 from train.measured import Figure, auroc, bootstrap, calibration_error, macro_f1, write
 
 from pointsman.app import world_after_start
@@ -188,9 +188,9 @@ def steadiness(teller: Teller, rows: Sequence[Row], told: Sequence[Told]) -> lis
     """Share of decisions that noise leaves as they were."""
     rng = random.Random(1)
     kinds: dict[str, Callable[[Row], str]] = {
-        "5 % typing errors": lambda row: noise.typos(row.text, rng),
-        "case": lambda row: noise.case(row.text, rng),
-        "politeness": lambda row: noise.polite(row.text, rng, row.language, row.script),
+        "5 % typing errors": lambda row: disturbance.typos(row.text, rng),
+        "case": lambda row: disturbance.case(row.text, rng),
+        "politeness": lambda row: disturbance.polite(row.text, rng, row.language, row.script),
     }
     found, kept_all = [], []
     for name, change in kinds.items():
