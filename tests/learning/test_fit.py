@@ -83,6 +83,21 @@ def test_one_answer_a_question_is_enough() -> None:
     assert np.mean([model == right[kind] for model, kind in zip(best, world(60, seed=6).groups, strict=True)]) > 0.6
 
 
+@pytest.mark.filterwarnings("error")
+def test_costs_that_are_known_in_part_and_prompts_that_are_alike_are_no_trouble() -> None:
+    rows = [
+        msgspec.structs.replace(
+            row, prompt=f"same {number // 3 % 40 % 7}{' ' * (number // 3)}", cost=None if number % 5 else 1.0
+        )
+        for number, row in enumerate(answers(120))
+    ]
+    rows = [row for row in rows if row.model != "talker" or row.cost is None]
+    told = QualityProfile(fit_profile(graded(rows)))
+    costs = told.view("same 3").costs
+    assert costs[told.models.index("talker")] == 0
+    assert costs.max() == pytest.approx(1.0, abs=0.2)
+
+
 def test_one_model_alone_has_a_profile() -> None:
     told = QualityProfile(fit_profile(world(90, models=("coder",))))
     assert told.choose(told.view("write a python function")).model_id == "coder"

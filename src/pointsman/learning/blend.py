@@ -16,7 +16,7 @@ from pointsman.types import Value
 
 FOLDS = 5
 LABELS_PART = PARTS.index("labels")
-FIRST_GUESS = (0.7, 0.35, 0.1, 0.05, 0.3, 0.1, 0.0, 0.0)  # what PARTS weigh before anything was measured
+FIRST_GUESS = (0.8, 0.4, 0.1, 0.0, 0.15, 0.05, 0.0, 0.0)  # what PARTS weigh before anything was measured
 LABELLED_GUESS = (0.3, 0.2, 0.1, 0.0, 0.1, 0.0, 0.0, 0.8)  # the same where labels are known
 SCALE_AT_MOST = 2.0
 GUESS_QUESTIONS = 2000.0  # and how many questions it takes to outweigh that

@@ -81,8 +81,8 @@ def _check_cells(units: Floats, seed: int) -> Any:
     """Cells of another k-means than the parts', to check coverage on."""
     from sklearn.cluster import KMeans
 
-    k = max(1, len(units) // ROWS_A_CELL)
-    return KMeans(min(k, 300), n_init=1, random_state=seed + 101).fit_predict(units)
+    k = max(1, min(len(units) // ROWS_A_CELL, 300, len(np.unique(np.round(units, 4), axis=0))))
+    return KMeans(k, n_init=1, random_state=seed + 101).fit_predict(units)
 
 
 def _ladder(places: Places) -> Floats:

@@ -25,9 +25,9 @@ def centres_of(units: Floats, seed: int) -> tuple[Floats, Floats, Floats]:
     """Centres of k-means at three grains; they depend on the texts alone."""
     from sklearn.cluster import KMeans
 
-    found = []
+    found, distinct = [], len(np.unique(np.round(units, 4), axis=0))
     for step, (size, most) in enumerate(zip(CELL_SIZES, CELLS_AT_MOST, strict=True)):
-        k = max(1, min(len(units) // size, most))
+        k = max(1, min(len(units) // size, most, distinct))
         means = KMeans(k, n_init=3, random_state=seed + step).fit(units)
         found.append(unit(means.cluster_centers_.astype(np.float32)))
     return found[0], found[1], found[2]
@@ -65,8 +65,9 @@ def fit_cells(centres: Floats, sharpness: float, units: Floats, deviations: Floa
 def shrunken(shares: Floats, deviations: Floats) -> Floats:
     """Means of a cell and model, `(k, M)`, from shares `(N, k)`; what models have in common and what tells them apart
     are shrunken each by its own prior."""
-    level = np.nanmean(deviations, axis=1, keepdims=True)
-    if (~np.isnan(deviations)).sum(1).mean() < PAIRED_FROM:
+    counts = (~np.isnan(deviations)).sum(1, keepdims=True)
+    level = np.where(counts > 0, np.nansum(deviations, 1, keepdims=True) / np.maximum(counts, 1), np.nan)
+    if counts[counts > 0].mean() < PAIRED_FROM:
         level = np.zeros_like(level)
     return _drawn(shares, level) + _drawn(shares, deviations - level)
 
@@ -128,7 +129,7 @@ def fit_groups(groups: tuple[str, ...], units: Floats, deviations: Floats) -> Gr
     names, which = np.unique(np.array(groups), return_inverse=True)
     if len(names) < 2:
         return None
-    model = LogisticRegression(C=10.0, max_iter=150).fit(units, which)
+    model = LogisticRegression(C=10.0, max_iter=500, tol=1e-3).fit(units, which)
     coefficients = np.column_stack((model.coef_, model.intercept_))
     if len(names) == 2:
         coefficients = np.vstack((-coefficients, coefficients)) / 2
