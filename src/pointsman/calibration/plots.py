@@ -183,10 +183,18 @@ def _routing(simulation: Simulation, seed: int) -> "Figure":
         marker=".",
         label="profile, cost weight 0 (right) to 2 (left)",
     )
-    shown = [policy for policy in simulation.policies if policy.name != "profile"]
+    axes.plot(
+        [one.cost.mean() for one in simulation.group_sweep],
+        [100 * one.quality.mean() for one in simulation.group_sweep],
+        color=GREY,
+        linewidth=1.0,
+        linestyle="--",
+        label="group means, the same weights",
+    )
+    shown = [policy for policy in simulation.policies if policy.name.startswith("profile, ")]
     for place, one in enumerate(standings(simulation, (*shown, simulation.oracle), seed)):
-        colour = ("#CC79A7", "#E69F00", GREY, "#56B4E9")[place % 4]
-        _point(axes, one, colour, ("P", "X", "v", "*")[place % 4], one.name)
+        colour = ("#CC79A7", "#E69F00", "#56B4E9")[place % 3]
+        _point(axes, one, colour, ("P", "X", "*")[place % 3], one.name)
     axes.set_xlabel(AXES.get(table.unit, "mean time of an answer (s)"))
     axes.set_ylabel("right answers (%), with 95 % interval")
     axes.set_xlim(left=0)

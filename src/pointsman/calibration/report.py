@@ -24,6 +24,7 @@ from pointsman.calibration.measured import (
 from pointsman.calibration.routing import Area, Simulation, Standing, area, standings, sweep
 from pointsman.calibration.statistics import ALPHA, Interval
 
+LEAST = 0.0005  # half of the last digit shown: nothing smaller is claimed
 NO_WORSE = 0.05  # a loss that a smaller model is worth
 OUT_OF_REACH = 0.1  # nobody can do it: every model's upper bound is below this
 UNITS = {
@@ -363,20 +364,23 @@ def _swept(simulation: Simulation, seed: int) -> str:
         (
             f"{one.weight:g}",
             ranged(one.standing.quality),
-            f"{one.standing.cost.mean:.3g}",
+            points(one.standing.over_best),
+            ranged(one.standing.cost_saved),
             points(one.over_best),
+            points(one.groups_over_best),
             points(one.standing.over_random),
             " / ".join(f"{100 * share:.0f}" for share in one.standing.shares),
         )
         for one in sweep(simulation, seed)
     ]
     head = (
-        *("cost weight", "right [95 %]", "cost", "utility over the best single model", "over random at its cost"),
+        *("cost weight", "right [95 %]", "over best single", "cost saved", "utility over best single at this weight"),
+        *("group means: the same", "over random at its cost"),
         f"% {' / '.join(f'`{model}`' for model in simulation.table.models)}",
     )
     return (
         "At a cost weight *w* a model's utility is its expected quality less *w* × its cost, the dearest model's mean "
-        "cost being 1. The best single model is the one with the most utility at that weight, picked in hindsight:\n\n"
+        "cost being 1. *Best single at this weight*: the model with the most utility, picked in hindsight.\n\n"
         f"{grid(head, rows)}"
     )
 
@@ -417,18 +421,18 @@ def _verdicts(found: Sequence[Standing], simulation: Simulation) -> list[str]:
             _verdict(one.over_shuffled, "its own choices shuffled"),
         ]
         saving = one.cost_saved
-        if saving.low > 0:
+        if saving.low > LEAST:
             claims.append(f"costs {percent(saving.mean)} less than the best single model")
-        elif saving.high < 0:
+        elif saving.high < -LEAST:
             claims.append(f"costs {percent(-saving.mean)} more than the best single model")
         said.append(f"- **{one.name}**: {'; '.join(claims)}.")
     return said
 
 
 def _verdict(gain: Interval, other: str) -> str:
-    if gain.low > 0:
+    if gain.low > LEAST:
         return f"better than {other} ({points(gain)})"
-    if gain.high < 0:
+    if gain.high < -LEAST:
         return f"worse than {other} ({points(gain)})"
     return f"no difference to {other} can be claimed ({points(gain)})"
 

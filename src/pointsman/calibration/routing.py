@@ -231,13 +231,14 @@ def thrifty(table: Table, learner: Learner, ahead: Forecast, seed: int) -> Ints:
 
 
 class Simulation(Value, frozen=True):
-    """Every policy on the same items. `sweep`: the profile at rising cost weights."""
+    """Every policy on the same items. `sweep`, `group_sweep`: profile and group means at rising cost weights."""
 
     table: Table
     singles: tuple[Policy, ...]
     best_single: Policy
     policies: tuple[Policy, ...]
     sweep: tuple[Policy, ...]
+    group_sweep: tuple[Policy, ...]
     oracle: Policy
 
 
@@ -245,6 +246,7 @@ def simulate(table: Table, learner: Learner, seed: int = 0, repeats: int = REPEA
     """Cross-fit the profile `repeats` times and let every policy choose on items held back."""
     heads: dict[str, list[Policy]] = {}
     swept: list[list[Policy]] = [[] for _ in COST_WEIGHTS]
+    grouped: list[list[Policy]] = [[] for _ in COST_WEIGHTS]
     for repeat in range(repeats):
         ahead = forecast(table, learner, seed + 100 * repeat)
         choices = {
@@ -257,8 +259,8 @@ def simulate(table: Table, learner: Learner, seed: int = 0, repeats: int = REPEA
         for name, choice in choices.items():
             heads.setdefault(name, []).append(by_choice(name, table, choice))
         for place, weight in enumerate(COST_WEIGHTS):
-            choice = choose(ahead.profile, ahead.price, weight)
-            swept[place].append(by_choice(f"profile, cost weight {weight:g}", table, choice))
+            for expected, into in ((ahead.profile, swept), (ahead.groups, grouped)):
+                into[place].append(by_choice(f"cost weight {weight:g}", table, choose(expected, ahead.price, weight)))
     singles = tuple(
         by_choice(model, table, np.full(len(table.items), column)) for column, model in enumerate(table.models)
     )
@@ -269,6 +271,7 @@ def simulate(table: Table, learner: Learner, seed: int = 0, repeats: int = REPEA
         best_single=means.pop("best single model"),
         policies=tuple(means.values()),
         sweep=tuple(averaged(found) for found in swept),
+        group_sweep=tuple(averaged(found) for found in grouped),
         oracle=oracle(table),
     )
 
@@ -354,11 +357,13 @@ BUDGETS = 25
 
 class Swept(Value, frozen=True):
     """The profile at one cost weight. `over_best`: its utility (quality less weighted cost, the dearest model's mean
-    cost being 1) less that of the single model with the most utility, found in hindsight."""
+    cost being 1) less that of the single model with the most utility, found in hindsight; `groups_over_best`: that of
+    the group means."""
 
     weight: float
     standing: Standing
     over_best: Interval
+    groups_over_best: Interval
 
 
 def sweep(simulation: Simulation, seed: int = 0) -> tuple[Swept, ...]:
@@ -367,13 +372,16 @@ def sweep(simulation: Simulation, seed: int = 0) -> tuple[Swept, ...]:
     whole = np.full((1, weights.shape[1]), 1 / weights.shape[1])
     shown = [COST_WEIGHTS.index(weight) for weight in SHOWN_WEIGHTS]
     found = standings(simulation, [simulation.sweep[place] for place in shown], seed)
+
+    def over_best(policy: Policy, place: int) -> Interval:
+        return _interval(_UtilityGain(simulation.table, policy, COST_WEIGHTS[place]), weights, whole)
+
     return tuple(
         Swept(
             weight=COST_WEIGHTS[place],
             standing=standing,
-            over_best=_interval(
-                _UtilityGain(simulation.table, simulation.sweep[place], COST_WEIGHTS[place]), weights, whole
-            ),
+            over_best=over_best(simulation.sweep[place], place),
+            groups_over_best=over_best(simulation.group_sweep[place], place),
         )
         for place, standing in zip(shown, found, strict=True)
     )
