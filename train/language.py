@@ -27,10 +27,10 @@ SEED = 5
 KEPT_APART = 10  # one row in so many
 WEIGHTS = Path(__file__).parents[1] / "src" / "pointsman" / "signals" / FOLDER / FILE
 RECIPES = {
-    LATIN_SCRIPT: Recipe((2, 3, 4, 5), 3, 6, 24000, 45000),
-    "Deva": Recipe((1, 2, 3, 4), 2, 4, 9000, 18000, ridge=5e-6),
-    "Beng": Recipe((1, 2, 3), 3, 5, 3000, 4000, ridge=3e-6),
-    "Arab": Recipe((1, 2, 3), 3, 5, 3000, 4000, ridge=3e-6),
+    LATIN_SCRIPT: Recipe((2, 3, 4, 5), 3, 6, 24000, 45000, 60000),
+    "Deva": Recipe((1, 2, 3, 4), 2, 4, 9000, 18000, 30000, ridge=5e-6),
+    "Beng": Recipe((1, 2, 3), 3, 5, 3000, 4000, 12000, ridge=3e-6),
+    "Arab": Recipe((1, 2, 3), 3, 5, 3000, 4000, 12000, ridge=3e-6),
 }
 # How often a language is met among texts of a script: a caller writes Hindi more often than Konkani.
 SHARES: Mapping[str, Mapping[str, float]] = {
@@ -41,6 +41,8 @@ SHARES: Mapping[str, Mapping[str, float]] = {
     "Arab": {"ur": 0.4, "fa": 0.2, "ar": 0.2, "pa": 0.06, "ps": 0.05, "sd": 0.05},
 }  # fmt: skip
 ENGLISH_MORE = 0.4  # log-odds: English leads by more than its share of the samples
+OTHER_LESS = 0.8  # log-odds: an unfamiliar English word is commoner than an unfamiliar language
+UNHEARD = frozenset({"la"})  # Latin is quoted, not written
 VOICE_RIDGE = 2.0
 BELIEVED = {"sure": 2.5, "unsure": 1.0}  # log-odds
 
@@ -76,6 +78,8 @@ def _trained(script: str, samples: Sequence[Sample], held: Sequence[Sample]) -> 
     held = [sample for sample in held if sample.label in fitted.labels]
     fitted = sharpened(fitted, [s.words for s in held], [s.label for s in held], _weighed(held, SHARES[script]))
     voices, voiced = _voices(fitted.model(), held, SHARES[script])
+    if "xx" in fitted.labels:
+        fitted.bias[fitted.labels.index("xx")] -= OTHER_LESS
     return Trained(fitted, voices, voiced)
 
 
@@ -117,7 +121,8 @@ def _voices(
         return VOICE_RIDGE * float(((worth - believed) ** 2).sum()) - likelihood, slope.ravel()
 
     found = minimize(loss, believed.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return voices, found.x.reshape(shape).astype(np.float32)
+    heard = [row for row, voice in enumerate(voices) if voice.split()[0] not in UNHEARD]
+    return [voices[row] for row in heard], found.x.reshape(shape)[heard].astype(np.float32)
 
 
 def _believed(voice: str, labels: Sequence[str]) -> NDArray[np.float64]:

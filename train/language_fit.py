@@ -29,6 +29,7 @@ class Recipe(NamedTuple):
     fewest_pieces: int
     most_words: int
     most_pieces: int
+    most_known: int  # words of which only the sum of their pieces is kept, so that they need one look-up
     power: float = 0.5
     ridge: float = 1.5e-5
     word_ridge: float = 1.0
@@ -55,16 +56,16 @@ class Fitted(NamedTuple):
 def fit(texts: Sequence[Words], labels: Sequence[str], weights: Sequence[float], recipe: Recipe) -> Fitted:
     """`weights`: of each text. The order of labels is alphabetical."""
     names = tuple(sorted(set(labels)))
-    words, pieces = _vocabulary(texts, recipe)
+    words, more, pieces = _vocabulary(texts, recipe)
     counts = _counts(texts, words, pieces, recipe)
     targets = np.zeros((len(texts), len(names)), np.float32)
     targets[np.arange(len(texts)), [names.index(label) for label in labels]] = 1.0
     beta, bias = _solve(counts, targets, np.asarray(weights, np.float32), recipe, len(words))
-    return _small(names, words, pieces, beta, bias, recipe)
+    return _small(names, (words, more, pieces), beta, bias, recipe)
 
 
-def _vocabulary(texts: Sequence[Words], recipe: Recipe) -> tuple[list[str], list[str]]:
-    """The words and pieces that occur in enough texts, most frequent first."""
+def _vocabulary(texts: Sequence[Words], recipe: Recipe) -> tuple[list[str], list[str], list[str]]:
+    """The words that get weights, those that are merely known, and the pieces, each the most frequent first."""
     seen: Counter[str] = Counter(word for text in texts for word in set(text))
     inside: Counter[str] = Counter()
     for word, count in seen.items():
@@ -72,7 +73,9 @@ def _vocabulary(texts: Sequence[Words], recipe: Recipe) -> tuple[list[str], list
             inside[piece] += min(count, 3)  # a piece counts by the words that have it, not by one frequent word
     words = [word for word, count in seen.most_common(recipe.most_words) if count >= recipe.fewest_words]
     pieces = [piece for piece, count in inside.most_common(4 * recipe.most_pieces) if count >= recipe.fewest_pieces]
-    return words, pieces
+    weighted = set(words)
+    more = [word for word, _ in seen.most_common(recipe.most_known) if word not in weighted and word >= " "]
+    return words, more, pieces
 
 
 def _counts(texts: Sequence[Words], words: list[str], pieces: list[str], recipe: Recipe) -> sparse.csr_matrix:
@@ -131,17 +134,30 @@ def _solve(
 
 
 def _small(
-    names: tuple[str, ...], words: list[str], pieces: list[str], beta: Matrix, bias: Matrix, recipe: Recipe
+    names: tuple[str, ...],
+    vocabulary: tuple[list[str], list[str], list[str]],
+    beta: Matrix,
+    bias: Matrix,
+    recipe: Recipe,
 ) -> Fitted:
-    """The strongest pieces, in eight bits a weight. A row is centred: a constant changes no probability."""
+    """The strongest pieces and every word with its pieces, in eight bits a weight. A row is centred: a constant
+    changes no probability."""
+    words, more, pieces = vocabulary
     beta = beta - beta.mean(axis=1, keepdims=True)
     of_pieces = beta[len(words) :]
     strongest = np.sort(np.argsort(-np.abs(of_pieces).max(axis=1))[: recipe.most_pieces])
-    kept = np.vstack([np.zeros((1, len(names)), np.float32), beta[: len(words)], of_pieces[strongest]])
+    at = {pieces[row]: row for row in strongest.tolist()}
+    every = [*words, *more]
+    of_words = np.zeros((len(every), len(names)), np.float32)
+    of_words[: len(words)] = beta[: len(words)]
+    for row, word in enumerate(every):
+        if rows := [at[piece] for piece in pieces_of(word, recipe.sizes) if piece in at]:
+            of_words[row] += of_pieces[rows].sum(axis=0) * len(rows) ** PIECE_POWER
+    kept = np.vstack([np.zeros((1, len(names)), np.float32), of_words, of_pieces[strongest]])
     steps = np.maximum(np.quantile(np.abs(kept), 0.9999, axis=0), 1e-6).astype(np.float32) / ROUNDED_TO
     rounded = np.clip(np.rint(kept / steps), -ROUNDED_TO, ROUNDED_TO).astype(np.int8)
     scales = Scales(recipe.sizes, recipe.power, (1.0,))
-    return Fitted(names, words, [pieces[at] for at in strongest], rounded, steps, bias, scales)
+    return Fitted(names, every, list(at), rounded, steps, bias, scales)
 
 
 def sharpened(

@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from train import language
 from train.former_language import FormerRules
-from train.language_rows import LATIN, MIXED, NATIVE, TARGETS, Row, corpus, heldout, hinglish_top, lid, phrases
+from train.language_rows import LATIN, MIXED, NATIVE, TARGETS, Row, heldout, hinglish_top, lid, phrases
 
 from pointsman.signals.identify import cld2
 from pointsman.signals.language import LanguageTeller, Told
@@ -27,6 +28,7 @@ from pointsman.signals.weights_of_language import load_judges
 from pointsman.types import Scored, Turn
 
 RESAMPLES, SEED = 1000, 11
+MOST_ROWS = 1000  # of one language in one set
 SURE_ENOUGH = 0.5  # a neighbour called a target below this probability does no harm
 BINS = 10
 Teller = Callable[[str], Told]
@@ -97,12 +99,22 @@ def _by_language(
     what: str, name: str, rows: Sequence[Row], source: str, right: Callable[[Row, Told], bool], together: bool = False
 ) -> Iterator[Case]:
     without = (source,) if source else ()
+    rows = _thinned(rows)
     if rows:
         yield Case(what, f"{name}, all", list(rows), without, right)
     if together:
         return
     for label in sorted({row.language for row in rows}):
         yield Case(what, f"{name}, {label}", [row for row in rows if row.language == label], without, right)
+
+
+def _thinned(rows: Sequence[Row]) -> list[Row]:
+    """So many of each language, spread over the set."""
+    found: list[Row] = []
+    for label in sorted({row.language for row in rows}):
+        own = [row for row in rows if row.language == label]
+        found += own[:: max(1, len(own) // MOST_ROWS)][:MOST_ROWS]
+    return found
 
 
 def _joined(rows: Sequence[Row], size: int) -> list[Row]:
@@ -133,6 +145,7 @@ def _adjacent(rows: Sequence[Row]) -> list[Row]:
 
 
 def learned(teller: LanguageTeller) -> Teller:
+    @cache
     def tell(text: str) -> Told:
         clean = read((Turn(role="user", text=text),)).ask
         return teller.tell(words_of(clean), clean)
@@ -143,6 +156,7 @@ def learned(teller: LanguageTeller) -> Teller:
 def former() -> Teller:
     rules = FormerRules()
 
+    @cache
     def tell(text: str) -> Told:
         clean = read((Turn(role="user", text=text),)).ask
         return rules.tell(words_of(clean), clean)
@@ -217,11 +231,11 @@ class Bench:
 
     def __init__(self, data: Path, cache: Path) -> None:
         self._data, self._cache = data, cache
-        self._tellers: dict[tuple[str, ...], LanguageTeller] = {}
+        self._tellers: dict[tuple[str, ...], Teller] = {}
 
-    def without(self, sources: tuple[str, ...]) -> LanguageTeller:
+    def without(self, sources: tuple[str, ...]) -> Teller:
         if sources not in self._tellers:
-            self._tellers[sources] = LanguageTeller(load_judges(self._path(sources)) if sources else None)
+            self._tellers[sources] = learned(LanguageTeller(load_judges(self._path(sources)) if sources else None))
         return self._tellers[sources]
 
     def _path(self, sources: tuple[str, ...]) -> Path:
@@ -237,17 +251,22 @@ def measured(data: Path, cache: Path, chosen: str = "") -> Iterator[dict[str, ob
     pooled: list[tuple[Row, tuple[str, ...]]] = []
     for case in cases(data):
         if chosen in f"{case.what}: {case.name}":
-            yield figure(case, learned(bench.without(case.without)), controls)
+            yield figure(case, bench.without(case.without), controls)
             if case.right is is_named and case.name.endswith(("all", "TOP")):
                 pooled += [(row, case.without) for row in case.rows[:: max(1, len(case.rows) // 1000)]]
     for sources in sorted({sources for _, sources in pooled}):
         rows = [row for row, theirs in pooled if theirs == sources]
-        error = calibration(rows, learned(bench.without(sources)))
+        error = calibration(rows, bench.without(sources))
         name = f"sets unseen without {', '.join(sources) or 'nothing'}"
         yield {"what": "calibration error", "set": name, "n": len(rows), "value": round(error, 4)} | _plain()
-    texts = [row.text for row in corpus() if 60 <= len(row.text) <= 150]
-    for name, value in zip(("p50", "p99"), speed(bench.without(()), texts), strict=True):
-        yield {"what": f"{name} in µs", "set": "corpus, 60–150 characters", "n": len(texts), "value": value} | _plain()
+    texts = [row.text for row in heldout() if 60 <= len(row.text) <= 150]
+    for name, value in zip(("p50", "p99"), speed(LanguageTeller(), texts), strict=True):
+        yield {
+            "what": f"{name} in µs",
+            "set": "held-out, 60–150 characters",
+            "n": len(texts),
+            "value": value,
+        } | _plain()
 
 
 def _plain() -> dict[str, object]:

@@ -131,3 +131,34 @@ def test_scripts() -> None:
         "Latn Latn Cyrl Deva Beng Guru Gujr Orya Taml Telu Knda Mlym Sinh Thai Thai Kana Kana Hani Hang Arab Zyyy Zyyy"
     ).split()
     assert scripts_of(["hello", "नमस्ते", "42"]) == {"Latn": 1.0, "Deva": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("मैं कल दिल्ली जाऊँगा, टिकट कैसे बुक करूँ", "hi"),
+        ("हांव फाल्यां गोंयांत वता, तूं खंय आसा", "kok"),
+        ("हमरा ई बुझय मे नहि आयल, अहाँ फेर सँ कहू", "mai"),
+        ("हमरा के ई बात समझ में ना आवत बा, रउआ बताईं", "bho"),
+        ("malai yo kura bujhna gahro bhayo, tapai feri bhannus", "ne"),
+    ],
+)
+def test_neighbours_are_not_called_hindi_or_marathi(text: str, language: str) -> None:
+    assert told(text).label == language
+
+
+def test_what_is_none_of_ours_is_named_or_left_open() -> None:
+    assert told("je voudrais réserver une table pour deux personnes ce soir").label == "fr"
+    assert told("ninawezaje kupata kazi nzuri mjini nairobi").label == "sw"
+    strange = told("xqzv wprtk blorf")
+    assert strange.p < 0.75
+    assert "xx" not in (strange.label, *dict(strange.alternatives))
+
+
+def test_letters_of_scholars_and_drawn_out_letters_do_no_harm() -> None:
+    assert told("nāku ī pani cēyaḍaṁ iṣṭaṁ lēdu").label == "te"
+    assert told("yaaaaar kyaaaa baaaat haiiiii").label == "hi"
+
+
+def test_evidence_names_the_word_that_spoke_loudest() -> None:
+    assert "“enakku”" in told("enakku puriyala").evidence[0]

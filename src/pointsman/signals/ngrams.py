@@ -1,9 +1,9 @@
 """A linear model over words and their character n-grams: text → one score a label.
 
 Knows: which words and pieces of words speak for which label. Does not know: what the labels mean, nor probabilities.
-The score of a text is a sum over its words; a known word costs one look-up (its pieces are summed into its row
-beforehand), an unknown one a look-up a piece. Nothing is remembered between calls. Dividing by a power of the number
-of words keeps a long text from certainty (words of one text are not independent).
+The score of a text is a sum over its words; a known word costs one look-up (its pieces were summed into its row when
+it was trained), an unknown one a look-up a piece. Nothing is remembered between calls. Dividing by a power of their
+number keeps a long text from certainty (words of one text are not independent).
 Source: "bag of tricks" classifiers (Joulin et al. 2017), without the hidden layer, which 14 labels do not need.
 """
 
@@ -54,15 +54,12 @@ class WordModel:
         scales: Scales,
         silent: Sequence[str] = (),
     ) -> None:
-        """`weights`: (1 + words + pieces, labels); row 0 is zero, a word's row does not yet hold its pieces.
+        """`weights`: (1 + words + pieces, labels); row 0 is zero, a word's row holds its pieces.
         `silent`: words that speak for no label, such as names."""
         self.labels = tuple(labels)
         self._sizes = scales.sizes
         self._pieces = {piece: row for row, piece in enumerate(pieces, 1 + len(words))}
-        self._weights = weights.copy()
-        for row, word in enumerate(words, 1):
-            if rows := self._pieces_of(word):
-                self._weights[row] += weights[rows].sum(axis=0) * len(rows) ** PIECE_POWER
+        self._weights = weights
         self._words = {word: row for row, word in enumerate(words, 1)}
         self._silent = frozenset(silent)
         longest = len(scales.sharpness) - 1
