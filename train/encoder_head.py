@@ -2,9 +2,9 @@
 
 1 Kernel ridge regression onto the labels, on the encoder's vector along its main axes and what is attached. 2 Landmarks
 are the support vectors of a support vector machine for the task, so that they lie where labels meet. 3 Every row also
-appears badly typed, at less weight. 4 The exponents of the pool are fitted on out-of-fold predictions of both stages,
-so that neither has seen the row it is judged by; a row and its twin share a fold. Seeded: the same corpus gives the
-same weights.
+appears badly typed, and without its attachments, at less weight. 4 The exponents of the pool are fitted on out-of-fold
+predictions of both stages, so that neither has seen the row it is judged by; what is made of a row shares its fold.
+Seeded: the same corpus gives the same weights.
 
 Beside it stand a linear head (logistic regression, the same features) and stage 1 alone. Constants were chosen once, by
 cross-validation on the corpus.
@@ -26,7 +26,7 @@ from train import heads as first_training
 from train.check_corpus import Row
 from train.encoder_vectors import vectors_of
 from train.measured import macro_f1
-from train.rows import corpus, noisy, request_of
+from train.rows import bare, corpus, noisy, request_of
 
 from pointsman.signals import heads as first_heads
 from pointsman.signals.look import Looker
@@ -57,7 +57,7 @@ OUT = Path("src/pointsman/signals/weights") / WEIGHTS
 FOLDS, SEED = 4, 7
 AXES, LANDMARKS, RIDGE, JITTER = 128, 2500, 0.1, 1e-3
 SVM_STRENGTH, LINEAR_STRENGTH = 6.0, 0.06  # scikit-learn's C
-TWIN_WEIGHT = 0.5
+TWIN_WEIGHT, BARE_WEIGHT = 0.5, 0.3
 NO_TRUST = {name: Trust(0.0, 1.0) for name in QUESTIONS}
 
 Ints = NDArray[np.int64]
@@ -141,17 +141,21 @@ def twin_of(row: Row) -> Row:
 
 
 class Sets:
-    """The corpus and its twins with their vectors; twin `n` stands `size` behind row `n`."""
+    """The corpus, and behind it what is made of its rows: badly typed twins, and those with attachments without them,
+    since people name what they forgot to attach. `origins`: the row that each is made of."""
 
     def __init__(self, rows: Sequence[Row], cache: Path) -> None:
         self.size = len(rows)
-        self.rows = [*rows, *map(twin_of, rows)]
+        places = {row.id: at for at, row in enumerate(rows)}
+        self.rows = [*rows, *map(twin_of, rows), *bare(rows)]
+        self.origins = np.array([places[row.id] for row in self.rows])
         self.vectors = vectors_of([request_of(row) for row in self.rows], cache)
-        self.weights = np.r_[np.ones(self.size), np.full(self.size, TWIN_WEIGHT)]
+        others = len(self.rows) - 2 * self.size
+        self.weights = np.r_[np.ones(self.size), np.full(self.size, TWIN_WEIGHT), np.full(others, BARE_WEIGHT)]
 
     def fitted(self, chosen: Ints) -> Heads:
-        """On these rows and their twins."""
-        every = np.r_[chosen, chosen + self.size]
+        """On these rows and what is made of them."""
+        every = np.flatnonzero(np.isin(self.origins, chosen))
         return fit([self.rows[at] for at in every.tolist()], self.vectors[every], self.weights[every])
 
     def told(self, heads: Heads, chosen: Ints) -> Answers:
@@ -184,11 +188,11 @@ class Sets:
 # ---------------------------------------------------------------- the pool
 
 
-def stage_one(rows: Sequence[Row]) -> tuple[Answers, NDArray[np.bool_]]:
+def stage_one(rows: Sequence[Row], data: Path | None) -> tuple[Answers, NDArray[np.bool_]]:
     """What the fast heads say of rows they have not seen, and which of them they are unsure of."""
     looker = Looker(Rulebook(builtin_rules()))
-    seen_by_it = first_training.see([looker.look(request_of(row)) for row in rows])
-    odds = first_training.out_of_fold(rows, seen_by_it, first_training.copies_of(rows, looker))
+    whole, copies = first_training.see_all(looker, rows), first_training.beside(rows, looker, data)
+    odds = first_training.out_of_fold(rows, whole, copies)
     heats, floor = first_training.calibrated(odds, rows)
     task = first_training.softmax(odds[:, first_heads.TASK] / heats[0])
     hard = first_training.softmax(odds[:, first_heads.HARD] / heats[1])
@@ -337,7 +341,7 @@ def save_soft(path: Path, rows: Sequence[Row], own: Answers) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Train, measure out of fold, write."""
     parser = argparse.ArgumentParser(prog="python -m train.encoder_head", description=__doc__)
-    parser.add_argument("--data", type=Path, help="public data: not needed, the corpus is all")
+    parser.add_argument("--data", type=Path, help="public data, of which stage 1 learns a little")
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where vectors are kept")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--soft", type=Path, help="also write the out-of-fold probabilities there")
@@ -345,7 +349,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     sets = Sets(corpus(), asked.cache / "encoder")
     rows = sets.rows[: sets.size]
-    first, unsure = stage_one(rows)
+    first, unsure = stage_one(rows, asked.data)
     own = sets.out_of_fold()
     if asked.soft:
         save_soft(asked.soft, rows, own)
