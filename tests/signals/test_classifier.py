@@ -127,7 +127,7 @@ def test_a_rule_of_the_settings_is_one_more_vote() -> None:
     before, after = measured("Please look at ACME-42"), ruled(TICKET).measure(asked("Please look at acme-42"))
     assert before.intent.label == "general"
     assert (after.intent.label, after.complexity.label) == ("code", "high")
-    assert after.intent.evidence == ("tickets: ACME-42",)
+    assert after.intent.evidence[0] == "tickets: ACME-42"
     assert after.intent.p < 1
 
 

@@ -1,39 +1,50 @@
-"""`Request → Signals`: reads the words once, collects votes, settles each question.
+"""`Request → Signals`: reads the words once, hears rules and heads, settles each question.
 
 Who is heard, in this order: 1 the endpoint is certain of its use case; 2 the caller's hints are certain; 3 a rule of
-the settings marked `override` wins; 4 all else is votes: the settings' rules and the built-in ones, what code and
-mathematics look like, what is attached; 5 a label less sure than `abstain_below` gives way to its safe default, and
-says so.
+the settings marked `override` wins; 4 the learned heads weigh the words, the built-in rules, what code and mathematics
+look like and what is attached; the settings' rules then sway them; 5 a label less sure than `abstain_below` gives way
+to its safe default, and says so. Without the built-in rules there are no heads: shapes, attachments and the settings'
+rules are votes, settled by odds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pointsman.settings import RoutingSettings
 from pointsman.signals import complexity, modality, tokens
-from pointsman.signals.evidence import Vote, certain, or_abstain, settle
+from pointsman.signals.evidence import NOTHING, Vote, certain, or_abstain, pooled, ranked, settle
+from pointsman.signals.heads import Heads, Said, load_weights, spoke
 from pointsman.signals.language import LanguageTeller, Told, hinted
 from pointsman.signals.lexis import folded, words_of
-from pointsman.signals.reading import Reading, read
-from pointsman.signals.rulebook import Held, Rulebook, builtin_rules
-from pointsman.signals.shape import Shape, shape_of
+from pointsman.signals.look import Heard, Looked, Looker, Votes, votes_of
+from pointsman.signals.reading import Reading
+from pointsman.signals.rulebook import Rulebook, builtin_rules
 from pointsman.types import Complexity, Intent, Kind, Request, Scored, Signals, UseCase
 
-USE_CASE_PRIORS = {str(label): 0.02 for label in UseCase if label is not UseCase.AGENT}
-INTENT_PRIORS: dict[str, float] = {Intent.CODE: 0.12, Intent.REASONING: 0.12}
-COMPLEXITY_PRIORS: dict[str, float] = {Complexity.LOW: 0.25, Complexity.HIGH: 0.2}
-BESIDE = 0.35  # what a rule is worth in quoted, pasted or earlier words …
-FOLLOWED_UP = 0.8  # … and in the words before a short follow-up that says nothing itself
-FOLLOW_UP_WORDS, FEWEST_FOR_LANGUAGE = 8, 3
-NUMBERS_TO_RECKON, DOUBT_LEFT = 2, 0.4
+
+class Question(NamedTuple):
+    """A field of `Signals` and of hints; its safe default, the odds of the others before any vote."""
+
+    name: str
+    default: str
+    priors: Mapping[str, float]
+
+
+USE_CASE = Question("use_case", UseCase.AGENT, {str(one): 0.02 for one in UseCase if one is not UseCase.AGENT})
+INTENT = Question("intent", Intent.GENERAL, {Intent.CODE: 0.12, Intent.REASONING: 0.12})
+COMPLEXITY = Question("complexity", Complexity.MEDIUM, {Complexity.LOW: 0.25, Complexity.HIGH: 0.2})
+FEWEST_FOR_LANGUAGE = 3
 SPOKEN_FOR = "the caller's hint"
+MOST_WHYS = 3
 
 
-class Heard(NamedTuple):
-    """A rule that holds, and what it is worth where it was found: 1 in the user's present words."""
+class Evidence(NamedTuple):
+    """All that is heard of one request. `own`: votes of the settings' rules and of hints that are no labels."""
 
-    held: Held
-    weight: float
+    looked: Looked
+    heard: list[Heard]
+    own: Votes
+    said: Said | None
 
 
 class Classifier:
@@ -41,21 +52,19 @@ class Classifier:
 
     def __init__(self, routing: RoutingSettings) -> None:
         self._own = Rulebook(routing.rules)
-        self._builtin = Rulebook(builtin_rules() if routing.builtin_rules else ())
+        self._looker = Looker(Rulebook(builtin_rules() if routing.builtin_rules else ()))
+        self._heads = Heads(load_weights(), self._looker.rules) if routing.builtin_rules else None
         self._languages = LanguageTeller()
         self._abstain_below = routing.abstain_below
 
     def __repr__(self) -> str:
-        return f"Classifier(own={self._own!r}, builtin={self._builtin!r}, {self._languages!r})"
+        return f"Classifier(own={self._own!r}, builtin={self._looker!r}, {self._heads!r}, {self._languages!r})"
 
     def measure(self, request: Request) -> Signals:
         """What the request is."""
-        reading = read(request.turns)
-        shape = shape_of(reading.last, reading.ask, reading.code)
-        heard = self._hear(reading, shape)
-        use_case = self._use_case(request, heard)
-        intent = self._intent(request, heard, shape)
-        hardness = self._complexity(request, heard, reading, shape)
+        evidence = self._evidence(request)
+        use_case, intent, hardness = (self._answer(one, evidence) for one in (USE_CASE, INTENT, COMPLEXITY))
+        reading, said = evidence.looked.reading, evidence.said
         told = self._language(request, reading)
         return Signals(
             use_case=use_case,
@@ -68,58 +77,64 @@ class Classifier:
             prompt_tokens=tokens.prompt_tokens(request),
             output_tokens=tokens.output_tokens(request, reading, hardness.label, intent.label, told),
             needs_tools=request.has_tools or request.limits.needs_tools,
+            tool_need=round(said.tools, 4) if said else 0.0,
+            novelty=self._novelty(evidence.looked, told),
+            unsure=self._unsure(evidence),
         )
 
     # ------------------------------------------------------------ evidence
 
-    def _hear(self, reading: Reading, shape: Shape) -> list[Heard]:
-        """The settings' rules read all of the last turn, quotes and code included; ours only what the user says."""
-        heard: list[Heard] = []
-        if self._own.rules:
-            text = folded(reading.last)
-            heard += [Heard(held, 1.0) for held in self._own.hold(words_of(text), text)]
-        heard += [Heard(held, 1.0) for held in self._builtin.hold(reading.words, reading.ask)]
-        says_something = shape.code or any(one.held.rule.set.intent for one in heard)
-        before = BESIDE if says_something or len(reading.words) > FOLLOW_UP_WORDS else FOLLOWED_UP
-        if reading.beside_words:
-            heard += [Heard(held, BESIDE) for held in self._builtin.hold(reading.beside_words, reading.beside)]
-        if reading.earlier_words:
-            heard += [Heard(held, before) for held in self._builtin.hold(reading.earlier_words, reading.earlier)]
-        return heard
+    def _evidence(self, request: Request) -> Evidence:
+        looked = self._looker.look(request)
+        heard = self._hear_own(looked.reading)
+        own = Votes(
+            list(votes_of(heard, "use_case")),
+            list(votes_of(heard, "intent")),
+            [*votes_of(heard, "complexity"), *complexity.votes_of_hints(looked.reading, request.hints)],
+        )
+        said = self._heads.tell(looked.words, looked.weights, looked.numbers) if self._heads else None
+        return Evidence(looked, heard, own, said)
 
-    # ------------------------------------------------------------ the four questions
+    def _hear_own(self, reading: Reading) -> list[Heard]:
+        """The settings' rules read all of the last turn, quotes and code included."""
+        if not self._own.rules:
+            return []
+        text = folded(reading.last)
+        return [Heard(held, 1.0) for held in self._own.hold(words_of(text), text)]
 
-    def _use_case(self, request: Request, heard: Sequence[Heard]) -> Scored:
-        if gate := modality.GATES.get(request.kind):
+    # ------------------------------------------------------------ the questions
+
+    def _answer(self, question: Question, evidence: Evidence) -> Scored:
+        request = evidence.looked.request
+        if question is USE_CASE and (gate := modality.GATES.get(request.kind)):
             return certain(*gate)
-        if request.hints.use_case:
-            return certain(request.hints.use_case, SPOKEN_FOR)
-        if ruled := _overruled(heard, "use_case"):
+        if hint := getattr(request.hints, question.name):
+            return certain(hint, SPOKEN_FOR)
+        if ruled := _overruled(evidence.heard, question.name):
             return ruled
-        votes = modality.votes_of(request, list(_votes(heard, "use_case")))
-        return or_abstain(settle(votes, UseCase.AGENT, USE_CASE_PRIORS), self._abstain_below, UseCase.AGENT)
+        own: list[Vote] = getattr(evidence.own, question.name)
+        ours: list[Vote] = getattr(evidence.looked.votes, question.name)
+        if evidence.said:
+            scored = _believed(question, evidence.said, own, ours, evidence.looked.words)
+        else:
+            scored = settle([*own, *ours], question.default, question.priors)
+        return or_abstain(scored, self._abstain_below, question.default)
 
-    def _intent(self, request: Request, heard: Sequence[Heard], shape: Shape) -> Scored:
-        if request.hints.intent:
-            return certain(request.hints.intent, SPOKEN_FOR)
-        if ruled := _overruled(heard, "intent"):
-            return ruled
-        votes = [_reckoned(vote, shape) for vote in _votes(heard, "intent")]
-        if shape.code:
-            votes.append(Vote(Intent.CODE, shape.code, shape.code_why))
-        if shape.maths:
-            votes.append(Vote(Intent.REASONING, shape.maths, "formulas"))
-        return or_abstain(settle(votes, Intent.GENERAL, INTENT_PRIORS), self._abstain_below, Intent.GENERAL)
+    def _novelty(self, looked: Looked, told: Told) -> float:
+        if self._heads is None or not looked.words:
+            return 0.0
+        return round(self._heads.novelty(looked.reading.words, looked.oddities(told.language)), 4)
 
-    def _complexity(self, request: Request, heard: Sequence[Heard], reading: Reading, shape: Shape) -> Scored:
-        if request.hints.complexity:
-            return certain(request.hints.complexity, SPOKEN_FOR)
-        if ruled := _overruled(heard, "complexity"):
-            return ruled
-        worded = list(_votes(heard, "complexity"))
-        votes = complexity.votes_of(worded, reading, shape, request.hints)
-        settled = settle(votes, Complexity.MEDIUM, COMPLEXITY_PRIORS)
-        return or_abstain(settled, self._abstain_below, Complexity.MEDIUM)
+    def _unsure(self, evidence: Evidence) -> tuple[str, ...]:
+        """What to ask the encoder where the two best tasks are too close: all that neither caller nor rule said."""
+        request, said = evidence.looked.request, evidence.said
+        if self._heads is None or said is None or request.kind in modality.GATES or self._heads.is_sure(said):
+            return ()
+        return tuple(
+            question.name
+            for question in (USE_CASE, INTENT, COMPLEXITY)
+            if getattr(request.hints, question.name) is None and not getattr(evidence.own, question.name)
+        )
 
     def _language(self, request: Request, reading: Reading) -> Told:
         """Of what is asked; of all there is where that is all that is said: a text to be spoken or embedded."""
@@ -137,21 +152,15 @@ class Classifier:
         return told
 
 
-def _reckoned(vote: Vote, shape: Shape) -> Vote:
-    """ "How much" is a word problem where there are numbers to reckon with."""
-    if vote.label != Intent.REASONING or shape.numbers < NUMBERS_TO_RECKON:
-        return vote
-    return Vote(vote.label, 1.0 - (1.0 - vote.strength) * DOUBT_LEFT, f"{vote.why}, with {shape.numbers} numbers")
+def _believed(question: Question, said: Said, own: list[Vote], ours: list[Vote], words: Sequence[str]) -> Scored:
+    """What the heads say, swayed by the settings' rules. Evidence: rules by name, then the words that spoke."""
 
+    def evidence(label: str) -> tuple[str, ...]:
+        whys = [vote.why for vote in (*own, *ours) if vote.label == label][:MOST_WHYS]
+        spoken = spoke(said, question.name, label, words)
+        return (*whys, *([f"words: {', '.join(spoken)}"] if spoken else [])) or (NOTHING,)
 
-def _votes(heard: Sequence[Heard], question: str) -> Iterator[Vote]:
-    """What rules say to one question. A rule is heard once, where it weighs most."""
-    seen: set[int] = set()
-    for (rule, phrase), weight in heard:
-        label = getattr(rule.set, question)
-        if label is not None and id(rule) not in seen:
-            seen.add(id(rule))
-            yield Vote(label, rule.confidence * weight, f"{rule.name}: {phrase}")
+    return ranked(pooled(said.answer_to(question.name), own), evidence, is_complete=True)
 
 
 def _overruled(heard: Sequence[Heard], question: str) -> Scored | None:

@@ -36,9 +36,9 @@ COMPARISONS = frozenset(
 PLAIN = frozenset("summary summarization summarisation explanation how_to howto descriptive medium".split())
 
 
-def votes_of(worded: Sequence[Vote], reading: Reading, shape: Shape, hints: Hints) -> Iterator[Vote]:
+def votes_of(worded: Sequence[Vote], reading: Reading, shape: Shape) -> Iterator[Vote]:
     """Votes for low and high; medium is what remains. `worded` are the rules' votes."""
-    chars = int(len(reading.ask) + ASIDE * len(reading.beside))
+    chars = _chars(reading)
     short = _shortness(chars)
     for vote in worded:
         if vote.label != LOW:
@@ -46,7 +46,10 @@ def votes_of(worded: Sequence[Vote], reading: Reading, shape: Shape, hints: Hint
         elif short > 0:
             yield Vote(LOW, vote.strength * short, vote.why)
     yield from _by_size(chars, reading, shape)
-    yield from _by_hints(chars, hints)
+
+
+def _chars(reading: Reading) -> int:
+    return int(len(reading.ask) + ASIDE * len(reading.beside))
 
 
 def _shortness(chars: int) -> float:
@@ -67,8 +70,9 @@ def _by_size(chars: int, reading: Reading, shape: Shape) -> Iterator[Vote]:
         yield Vote(HIGH, 0.5, f"{len(reading.code)} characters of code")
 
 
-def _by_hints(chars: int, hints: Hints) -> Iterator[Vote]:
+def votes_of_hints(reading: Reading, hints: Hints) -> Iterator[Vote]:
     """The caller's `query_type`, `entities`, `context_docs`."""
+    chars = _chars(reading)
     asked = (hints.query_type or "").strip().lower().replace("-", "_").replace(" ", "_")
     entities = len(hints.entities)
     if asked in COMPARISONS:

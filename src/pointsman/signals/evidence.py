@@ -8,7 +8,8 @@ two hints are worth more than one and none is worth more than certainty; each la
 .8 against no other thus ends near .8, and the bands of `Scored.band` mean what a rule's author meant.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from pointsman.types import Scored
@@ -38,18 +39,37 @@ def settle(votes: Iterable[Vote], default: str, priors: Mapping[str, float]) -> 
         label: (1.0 if label == default else priors.get(label, 0.0)) + 1.0 / max(miss, 1.0 - STRONGEST) - 1.0
         for label, miss in missed.items()
     }
-    return ranked(odds, lambda label: tuple(whys.get(label, ())) or (NOTHING,))
+    return ranked(odds, lambda label: tuple(whys.get(label, ())) or (NOTHING,), is_complete=True)
 
 
-def ranked(odds: Mapping[str, float], evidence: Callable[[str], tuple[str, ...]]) -> Scored:
-    """Odds normalised: best label first, runners-up of at least 1 % behind it. Ties go to the label named first."""
+def pooled(believed: Mapping[str, float], votes: Sequence[Vote]) -> dict[str, float]:
+    """Probabilities after votes have been heard: a linear pool, in which a vote's strength is its share (Stone 1961,
+    "The opinion pool"). So one vote of strength .9 leaves its label at no less than .9, whatever was believed."""
+    if not votes:
+        return dict(believed)
+    missed: dict[str, float] = {}
+    for kind, strength, _ in votes:
+        missed[str(kind)] = missed.get(str(kind), 1.0) * (1.0 - min(strength, STRONGEST))
+    share = 1.0 - prod(missed.values())
+    total = sum(1.0 - miss for miss in missed.values())
+    if total <= 0.0:
+        return dict(believed)
+    return {label: (1.0 - share) * p + share * (1.0 - missed.get(label, 1.0)) / total for label, p in believed.items()}
+
+
+def ranked(
+    odds: Mapping[str, float], evidence: Callable[[str], tuple[str, ...]], *, is_complete: bool = False
+) -> Scored:
+    """Odds normalised: best label first, behind it all others or those of at least 1 %. Ties go to the first named."""
     total = sum(odds.values())
     order = sorted(odds.items(), key=lambda item: -item[1])
-    (label, best), rest = order[0], order[1:4]
+    (label, best), rest = order[0], order[1:] if is_complete else order[1:4]
     return Scored(
         label=label,
         p=round(best / total, 4),
-        alternatives=tuple((name, round(value / total, 4)) for name, value in rest if value / total >= 0.01),
+        alternatives=tuple(
+            (name, round(value / total, 4)) for name, value in rest if is_complete or value / total >= 0.01
+        ),
         evidence=evidence(label),
     )
 

@@ -47,6 +47,11 @@ def outputs_of(request: Request, use_case: str, p: float) -> tuple[Modality, ...
     return tuple(dict.fromkeys((*request.outputs, *((made,) if made else ()))))
 
 
+def attached(request: Request) -> frozenset[Modality]:
+    """The kinds of what is attached; `text` is a document: files of plain text are read as text."""
+    return frozenset(one.kind for one in request.media if one.kind is not Modality.TEXT or _is_document(one))
+
+
 def votes_of(request: Request, worded: Sequence[Vote]) -> Iterator[Vote]:
     """The votes of the words, weighed by what is attached, and the attachment's own."""
     kinds = {medium.kind for medium in request.media}

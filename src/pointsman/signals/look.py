@@ -1,0 +1,123 @@
+"""A request, read once: its words, the votes of the built-in rules, of shapes and attachments, and the row of numbers
+that the learned heads weigh. Training sees requests through the same eyes.
+
+Knows: where a rule is heard and what it is worth there. Does not know: weights, hints, the settings' own rules.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pointsman.signals import complexity, features, modality
+from pointsman.signals.evidence import Vote
+from pointsman.signals.language import ENGLISH, INDIAN
+from pointsman.signals.reading import Reading, read
+from pointsman.signals.rulebook import Held, Rulebook
+from pointsman.signals.shape import Shape, shape_of
+from pointsman.types import Intent, Request, Scored
+
+BESIDE = 0.35  # what a rule is worth in quoted, pasted or earlier words …
+FOLLOWED_UP = 0.8  # … and in the words before a short follow-up that says nothing itself
+FOLLOW_UP_WORDS = 8
+OURS = INDIAN | {ENGLISH}
+NUMBERS_TO_RECKON, DOUBT_LEFT = 2, 0.4
+
+
+class Heard(NamedTuple):
+    """A rule that holds, and what it is worth where it was found: 1 in the user's present words."""
+
+    held: Held
+    weight: float
+
+
+class Votes(NamedTuple):
+    """On each question, what speaks for which label."""
+
+    use_case: list[Vote]
+    intent: list[Vote]
+    complexity: list[Vote]
+
+
+class Looked(NamedTuple):
+    """`words` with their `weights`, and `numbers` (those of `features.names`, then one a built-in rule)."""
+
+    request: Request
+    reading: Reading
+    votes: Votes
+    words: list[str]
+    weights: list[float]
+    numbers: list[float]
+    is_ruled: bool
+
+    def oddities(self, language: Scored) -> list[float]:
+        """Those of `features.ODDITIES`; `language` as told of the same words."""
+        return features.oddities(self.reading, language, language.label in OURS, self.is_ruled)
+
+
+class Looker:
+    """The built-in rules, compiled once; `look` is pure."""
+
+    def __init__(self, book: Rulebook) -> None:
+        self._book = book
+        self.rules = tuple(rule.name for rule in book.rules)
+        self._places = {id(rule): place for place, rule in enumerate(book.rules)}
+
+    def __repr__(self) -> str:
+        return repr(self._book)
+
+    def look(self, request: Request) -> Looked:
+        reading = read(request.turns)
+        shape = shape_of(reading.last, reading.ask, reading.code)
+        heard = self._hear(reading, shape)
+        votes = Votes(
+            list(modality.votes_of(request, list(votes_of(heard, "use_case")))),
+            list(_intent_votes(heard, shape)),
+            list(complexity.votes_of(list(votes_of(heard, "complexity")), reading, shape)),
+        )
+        words, weights = features.weighed(reading)
+        numbers = features.numbers(reading, shape, modality.attached(request), votes)
+        return Looked(request, reading, votes, words, weights, numbers + self._by_rule(heard), bool(heard))
+
+    def _hear(self, reading: Reading, shape: Shape) -> list[Heard]:
+        """The rules that hold in what the user says now, beside it and before."""
+        heard = [Heard(held, 1.0) for held in self._book.hold(reading.words, reading.ask)]
+        says_something = shape.code or any(one.held.rule.set.intent for one in heard)
+        before = BESIDE if says_something or len(reading.words) > FOLLOW_UP_WORDS else FOLLOWED_UP
+        if reading.beside_words:
+            heard += [Heard(held, BESIDE) for held in self._book.hold(reading.beside_words, reading.beside)]
+        if reading.earlier_words:
+            heard += [Heard(held, before) for held in self._book.hold(reading.earlier_words, reading.earlier)]
+        return heard
+
+    def _by_rule(self, heard: Sequence[Heard]) -> list[float]:
+        """Each rule's weight where it was heard best, in the order of the book."""
+        row = [0.0] * len(self.rules)
+        for held, weight in heard:
+            place = self._places[id(held.rule)]
+            row[place] = max(row[place], weight)
+        return row
+
+
+def votes_of(heard: Sequence[Heard], question: str) -> Iterator[Vote]:
+    """What rules say to one question. A rule is heard once, where it weighs most."""
+    seen: set[int] = set()
+    for (rule, phrase), weight in heard:
+        label = getattr(rule.set, question)
+        if label is not None and id(rule) not in seen:
+            seen.add(id(rule))
+            yield Vote(label, rule.confidence * weight, f"{rule.name}: {phrase}")
+
+
+def _intent_votes(heard: Sequence[Heard], shape: Shape) -> Iterator[Vote]:
+    for vote in votes_of(heard, "intent"):
+        yield _reckoned(vote, shape)
+    if shape.code:
+        yield Vote(Intent.CODE, shape.code, shape.code_why)
+    if shape.maths:
+        yield Vote(Intent.REASONING, shape.maths, "formulas")
+
+
+def _reckoned(vote: Vote, shape: Shape) -> Vote:
+    """ "How much" is a word problem where there are numbers to reckon with."""
+    if vote.label != Intent.REASONING or shape.numbers < NUMBERS_TO_RECKON:
+        return vote
+    return Vote(vote.label, 1.0 - (1.0 - vote.strength) * DOUBT_LEFT, f"{vote.why}, with {shape.numbers} numbers")
