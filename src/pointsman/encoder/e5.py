@@ -3,7 +3,7 @@
 Knows: the package's engine, how a text is cut to what it may cost. Does not know: who asks, what a vector means.
 
 Why a thread and not a child process. The engine is C behind ctypes, so the interpreter's lock is free while it runs;
-it keeps no state between calls (every buffer is its own), maps its weights, and adds 38 MB to the process. It needs
+it keeps no state between calls (every buffer is its own), maps its weights, and adds 40 to 60 MB. It needs
 0.9 ms a token on one core: 13 ms for a short question, 43 ms at the cap. A child would add an interpreter (some 30 MB),
 a pipe and a supervisor, and give nothing back but a wall against a crash. There is one known way to crash 0.3.0: its
 normaliser has room for four characters a byte and U+FDFA becomes eighteen, so that a prompt full of it would write past
