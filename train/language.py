@@ -41,7 +41,9 @@ SHARES: Mapping[str, Mapping[str, float]] = {
     "Arab": {"ur": 0.4, "fa": 0.2, "ar": 0.2, "pa": 0.06, "ps": 0.05, "sd": 0.05},
 }  # fmt: skip
 ENGLISH_MORE = 0.4  # log-odds: English leads by more than its share of the samples
-OTHER_LESS = 0.8  # log-odds: an unfamiliar English word is commoner than an unfamiliar language
+# Log-odds added at the end: an unfamiliar English word is commoner than an unfamiliar language, words that Hindi shares
+# with Nepali or Sanskrit are mostly written in Hindi.
+PRIORS: Mapping[str, Mapping[str, float]] = {LATIN_SCRIPT: {"xx": -0.8}, "Deva": {"hi": 0.6, "ne": -0.7, "sa": -0.4}}
 UNHEARD = frozenset({"la"})  # Latin is quoted, not written
 VOICE_RIDGE = 2.0
 BELIEVED = {"sure": 2.5, "unsure": 1.0}  # log-odds
@@ -78,8 +80,9 @@ def _trained(script: str, samples: Sequence[Sample], held: Sequence[Sample]) -> 
     held = [sample for sample in held if sample.label in fitted.labels]
     fitted = sharpened(fitted, [s.words for s in held], [s.label for s in held], _weighed(held, SHARES[script]))
     voices, voiced = _voices(fitted.model(), held, SHARES[script])
-    if "xx" in fitted.labels:
-        fitted.bias[fitted.labels.index("xx")] -= OTHER_LESS
+    for label, shift in PRIORS.get(script, {}).items():
+        if label in fitted.labels:
+            fitted.bias[fitted.labels.index(label)] += shift
     return Trained(fitted, voices, voiced)
 
 

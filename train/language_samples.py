@@ -21,7 +21,7 @@ from pointsman.types import Turn
 SHARED = frozenset({LATIN_SCRIPT, "Deva", "Beng", "Arab"})
 INDIAN = frozenset({"hi", "ta", "te", "bn", "mr", "gu", "kn", "ml", "pa"})
 SHORT_SPAN = (1, 6)  # words of a cut-out
-WORTH = {"corpus": 4.0, "hinglish_top": 1.0, "phrases": 3.0, "lexicon": 0.5, "udhr2": 0.7}
+WORTH = {"corpus": 4.0, "hinglish_top": 1.0, "phrases": 3.0, "lexicon": 0.5, "udhr2": 0.7, "lingua_single_words": 2.0}
 ENGLISH_CORPUS_WORTH = 5.0  # English has many rows of other sources
 FEWEST_LOANS, BAGS = 3, 12000
 NAMED_BAGS = 5000

@@ -17,7 +17,19 @@ from typing import NamedTuple
 import numpy as np
 from train import language
 from train.former_language import FormerRules
-from train.language_rows import LATIN, MIXED, NATIVE, TARGETS, Row, heldout, hinglish_top, lid, phrases
+from train.language_rows import (
+    LATIN,
+    MIXED,
+    NATIVE,
+    ODD_PHRASES,
+    TARGETS,
+    Row,
+    heldout,
+    hinglish_top,
+    is_odd_phrase,
+    lid,
+    phrases,
+)
 
 from pointsman.signals.identify import cld2
 from pointsman.signals.language import LanguageTeller, Told
@@ -63,7 +75,7 @@ def cases(data: Path) -> Iterator[Case]:
     voice, udhr = list(lid(data, "common_voice_cc0")), list(lid(data, "udhr2"))
     trees, words = list(lid(data, "universal_dependencies")), list(lid(data, "lingua_single_words"))
     comments, commands = list(lid(data, "dravidian_codemix")), list(hinglish_top(data))
-    own, apart = list(phrases()), list(heldout())
+    own, apart = [row for row in phrases() if is_odd_phrase(row)], list(heldout())
     sources = (("Common Voice", voice, "common_voice_cc0"), ("UDHR", udhr, "udhr2"), ("UD", trees, ""))
     for name, rows, source in sources:
         long = [row for row in rows if len(row.text.split()) >= 3]
@@ -83,8 +95,8 @@ def cases(data: Path) -> Iterator[Case]:
         yield Case(what, "Hinglish-TOP", mine, ("hinglish_top",), is_named)
     known = [row for row in comments if row.language in TARGETS]
     yield from _by_language("romanised comments", "DravidianCodeMix", known, "dravidian_codemix", is_named)
-    yield from _by_language("other languages not called a target", "phrases", _strange(own), "phrases", is_no_target)
-    yield from _by_language("other languages named", "phrases", _strange(own), "phrases", is_named, together=True)
+    yield from _by_language("other languages not called a target", "phrases", _strange(own), ODD_PHRASES, is_no_target)
+    yield from _by_language("other languages named", "phrases", _strange(own), ODD_PHRASES, is_named, together=True)
     for script in (NATIVE, LATIN, MIXED):
         mine = [row for row in apart if row.script == script]
         yield from _by_language(f"requests, {script}", "held-out", mine, "", is_named)
@@ -216,14 +228,18 @@ def calibration(rows: Sequence[Row], teller: Teller) -> float:
 
 
 def speed(teller: LanguageTeller, texts: Sequence[str]) -> tuple[float, float]:
-    """Microseconds a call (p50, p99) on texts each of which is told once."""
+    """Microseconds a call (p50, p99), each text's best of five: nothing is remembered between calls."""
     asked = [(words_of(clean), clean) for clean in map(folded, texts)]
     taken = []
     for words, text in asked:
-        start = time.perf_counter_ns()
-        teller.tell(words, text)
-        taken.append((time.perf_counter_ns() - start) / 1000)
+        taken.append(min(_nanoseconds(teller, words, text) for _ in range(5)) / 1000)
     return float(np.quantile(taken, 0.5)), float(np.quantile(taken, 0.99))
+
+
+def _nanoseconds(teller: LanguageTeller, words: Sequence[str], text: str) -> int:
+    start = time.perf_counter_ns()
+    teller.tell(words, text)
+    return time.perf_counter_ns() - start
 
 
 class Bench:
