@@ -50,7 +50,7 @@ def test_far_apart_requests_miss_exactly_where_a_plain_cache_does(models: str, s
 def test_everybody_is_served_whatever_the_policy(rows: list[tuple[float, str, float, float]], policy: str) -> None:
     rows.sort()
     at_s, models, service_s, load_s = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
-    one = Trace(at_s=at_s, models=models, service_s=service_s, load_s=load_s)  # type: ignore[arg-type]  # columns
+    one = Trace(at_s=at_s, models=models, service_s=service_s, load_s=load_s)
     played = play(one, 2, Rules(eviction=policy))
     assert (played.requests, played.refused) == (len(rows), 0)
     assert played.misses <= played.loads <= len(rows)

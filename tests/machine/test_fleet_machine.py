@@ -324,6 +324,13 @@ class FleetMachine(RuleBasedStateMachine):
             assert d.next_deadline_s <= min((w.deadline_s for w in d.queue), default=d.next_deadline_s)
 
     @invariant()
+    def nobody_who_matters_sleeps(self) -> None:
+        everybody = self.state.deployments.items()
+        assert self.state.awake == tuple(
+            name for name, d in everybody if d.phase is not Phase.COLD or d.queue or d.restart_wanted
+        )
+
+    @invariant()
     def nothing_is_left_undone(self) -> None:
         """Looking again at the same moment finds nothing to do, whichever short cut the last step took."""
         again, effects = step(self.state, Tick(at_s=self.now_s))

@@ -2,14 +2,18 @@
 
 Loads that are due, the longest waiting first; for each:
 3.1 it fits what is free → Start, which reserves its memory
-3.2 enough memory is on its way back, or idle victims make it so → Stop them; it waits, and that memory is spoken for
+3.2 enough memory is on its way back, or idle victims make it so → Stop them; it waits, and that memory is spoken for.
+    Where busy ones are worth less than those victims, it waits for them first, as in 3.5, within bounds
 3.3 it is polite (a preload or an unasked restart): nobody leaves for it → its waiters are refused, a restart waits
 3.4 it has waited longer than max_wait_s → its victims, busy ones included, take no new wants (they finish what they
-    have, then stop), and nobody behind it overtakes
+    have, then stop), and nobody behind it overtakes; but one with a queue serves
+    it first while those who came earlier stand in it, or it was loaded less than max_wait_s and its load time ago
 3.5 otherwise it waits, and others may overtake
 Before all of them: where a measurement has overdrawn the budget, idle victims leave.
 A victim that closed for somebody who no longer waits is open again.
 """
+
+from msgspec.structs import replace
 
 from pointsman.fleet import estimates
 from pointsman.fleet.draft import Draft
@@ -95,13 +99,17 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
     """Whether victims could be told to stop for it at once."""
     eviction = choose_victims(_residents(draft), missing_bytes)
     if eviction.is_enough and not _is_polite(d):
-        _evict(draft, room, eviction)
-        return True
-    if _is_polite(d):  # 3.3
+        wait_until_s = _waiting_since(d) + _patience_s(draft, eviction, missing_bytes)
+        if wait_until_s <= draft.now_s:
+            _evict(draft, room, eviction)
+            return True
+        draft.wake(wait_until_s)
+    elif _is_polite(d):  # 3.3
         if d.queue:
             draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, _no_room(draft, room, d))
     elif _is_starved(draft, d):  # 3.4
-        for name in choose_victims(_residents(draft, starved=True), missing_bytes, may_wait_for_busy=True).victims:
+        _wake_for_the_young(draft)
+        for name in choose_victims(_residents(draft, starved=d), missing_bytes, may_wait_for_busy=True).victims:
             victim = draft[name]
             victim = draft.put(victim, closing=victim.closing or Why.EVICTED, yields_to=d.spec.id)
             if victim.is_idle:
@@ -110,6 +118,20 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
         draft.wake(_starves_at_s(draft, d))
         _wake_for_the_young(draft)
     return False
+
+
+def _patience_s(draft: Draft, eviction: Eviction, missing_bytes: int) -> float:
+    """How long to wait for a busy one that is worth less than the idle ones: no longer than loading those again takes.
+
+    The rule of who rents skis for as long as they would cost to buy: the wait never exceeds what it may save.
+    """
+    if not POLICIES[draft.rules.eviction].is_patient:
+        return 0.0
+    candidates = [replace(one, is_busy=bool(draft[one.id].queue)) for one in _residents(draft)]
+    better = choose_victims(candidates, missing_bytes)
+    if set(better.victims) <= set(eviction.victims):
+        return 0.0
+    return min(draft.rules.max_wait_s, sum(estimates.load_s(draft[name]) for name in eviction.victims))
 
 
 def _evict(draft: Draft, room: Room, eviction: Eviction) -> None:
@@ -146,14 +168,14 @@ def _starves_at_s(draft: Draft, d: Deployment) -> float:
     return _waiting_since(d) + draft.rules.max_wait_s
 
 
-def _residents(draft: Draft, *, starved: bool = False) -> list[Resident]:
+def _residents(draft: Draft, *, starved: Deployment | None = None) -> list[Resident]:
     """Everybody who is ready, as a possible victim. For a starved one the churn guard falls."""
     return [
         Resident(
             id=d.spec.id,
             size_bytes=d.footprint_bytes,
             worth=_worth(draft, d),
-            is_busy=not d.is_idle or (bool(d.queue) and not starved),
+            is_busy=not d.is_idle or (bool(d.queue) and starved is None),
             held_by=_held_by(draft, d, starved=starved),
         )
         for d in draft.stirring()
@@ -169,16 +191,20 @@ def _worth(draft: Draft, d: Deployment) -> float:
         size_bytes=d.footprint_bytes,
         reload_s=estimates.load_s(d),
     )
-    return POLICIES[draft.rules.eviction](record)
+    return POLICIES[draft.rules.eviction].worth(record)
 
 
-def _held_by(draft: Draft, d: Deployment, *, starved: bool) -> str:
+def _held_by(draft: Draft, d: Deployment, *, starved: Deployment | None) -> str:
     if d.spec.pin:
         return "is pinned"
     if d.yields_to:
         return f"leaves for `{d.yields_to}`"
-    if draft.now_s < _grown_at_s(draft, d) and not starved:
-        return f"was loaded {draft.now_s - d.since_s:.1f} s ago"
+    if starved is None:
+        is_young = draft.now_s < _grown_at_s(draft, d)
+        return f"was loaded {draft.now_s - d.since_s:.1f} s ago" if is_young else ""
+    is_first = bool(d.queue) and d.queue[0].since_s <= _waiting_since(starved)
+    if is_first or (d.queue and draft.now_s < _served_at_s(draft, d)):
+        return "serves those who waited for it"
     return ""
 
 
@@ -187,11 +213,18 @@ def _grown_at_s(draft: Draft, d: Deployment) -> float:
     return d.since_s + draft.rules.min_resident_s
 
 
+def _served_at_s(draft: Draft, d: Deployment) -> float:
+    """Until then a load serves its queue even where somebody starves: where all starve, loads that each served one
+    request would serve nobody (gated polling)."""
+    return d.since_s + draft.rules.max_wait_s + estimates.load_s(d)
+
+
 def _wake_for_the_young(draft: Draft) -> None:
     """The churn guard of somebody ends."""
     for d in draft.stirring():
         if d.phase is Phase.READY:
             draft.wake(_grown_at_s(draft, d))
+            draft.wake(_served_at_s(draft, d))
 
 
 def _no_room(draft: Draft, room: Room, d: Deployment) -> str:

@@ -4,25 +4,26 @@ Knows: how often and when a deployment was asked for, its size, what loading it 
 leave at all (`admission`), how many must (`memory`).
 
 `lru`         the longest idle leaves first.
-`lfu`         the least frequently asked for leaves first; counts decay.
-`cost_aware`  the least expected reload time saved per byte leaves first: how soon it will be asked for, estimated from
-              counts that forget fast and counts that forget slowly, times the time to load it again, over its size.
+`lfu`         the least often asked for leaves first; counts decay.
+`cost_aware`  the one whose absence costs least leaves first: how soon it will be asked for, times the root of what
+              loading it again takes, over its size.
 
-Ages are counted in wants of the whole fleet, not in seconds (Lee et al., LRFU, 2001), so one set of constants serves a
-request a minute and ten a second. Two rates of forgetting together approximate the power law by which a use loses its
-weight in real traces: the fast one sees a conversation that is going on, the slow one who is popular. Cost over size is
-GreedyDual-Size-Frequency's (Cherkasova, 1998). The constants were chosen by simulation: bench/fleet/README.md.
+How soon: a use loses its weight by a power law of its age in real traces, which three decaying counts approximate; the
+short one sees a conversation that is going on, the long one who is popular. Ages are counted in wants of the whole
+fleet, not in seconds, so one set of constants serves a request a minute and ten a second (Lee et al., LRFU, 2001). Cost
+over size is GreedyDual-Size-Frequency's (Cherkasova, 1998); the root, because a load time is known from few loads.
+The constants were chosen by simulation: bench/fleet/README.md.
 """
 
 from collections.abc import Callable, Mapping
-from math import exp
+from math import exp, sqrt
 
 from pointsman.types import Value
 
-FAST_WANTS = 5.0
-SLOW_WANTS = 100.0
-SLOW_WEIGHT = 0.1
-"""A use k wants ago weighs exp(-k / FAST_WANTS) + SLOW_WEIGHT · exp(-k / SLOW_WANTS)."""
+SHORT, MIDDLE, LONG = 4.0, 40.0, 400.0
+"""Wants of the fleet after which a use counts 1/e, in each of three counts."""
+MIDDLE_WEIGHT, LONG_WEIGHT = 0.2, 0.02
+"""Beside the short count's 1."""
 MIN_RELOAD_S = 0.1
 
 
@@ -30,13 +31,19 @@ class Demand(Value, frozen=True):
     """Decayed counts of the wants for one deployment, as of want number `at` of the whole fleet."""
 
     at: int = 0
-    fast: float = 0.0
-    slow: float = 0.0
+    short: float = 0.0
+    middle: float = 0.0
+    long: float = 0.0
 
     def after(self, want: int) -> "Demand":
         """With one more want, the fleet's number `want`."""
         age = self.at - want
-        return Demand(at=want, fast=1 + self.fast * exp(age / FAST_WANTS), slow=1 + self.slow * exp(age / SLOW_WANTS))
+        return Demand(
+            at=want,
+            short=1 + self.short * exp(age / SHORT),
+            middle=1 + self.middle * exp(age / MIDDLE),
+            long=1 + self.long * exp(age / LONG),
+        )
 
 
 class Record(Value, frozen=True):
@@ -54,14 +61,29 @@ def lru(record: Record) -> float:
 
 
 def lfu(record: Record) -> float:
-    return record.demand.slow * exp((record.demand.at - record.wants) / SLOW_WANTS)
+    return record.demand.middle * exp((record.demand.at - record.wants) / MIDDLE)
 
 
 def cost_aware(record: Record) -> float:
     demand, age = record.demand, record.demand.at - record.wants
-    soon = demand.fast * exp(age / FAST_WANTS) + SLOW_WEIGHT * demand.slow * exp(age / SLOW_WANTS)
-    return soon * max(record.reload_s, MIN_RELOAD_S) / max(record.size_bytes, 1)
+    soon = (
+        demand.short * exp(age / SHORT)
+        + MIDDLE_WEIGHT * demand.middle * exp(age / MIDDLE)
+        + LONG_WEIGHT * demand.long * exp(age / LONG)
+    )
+    return soon * sqrt(max(record.reload_s, MIN_RELOAD_S)) / max(record.size_bytes, 1)
 
 
-POLICIES: Mapping[str, Callable[[Record], float]] = {"lru": lru, "lfu": lfu, "cost_aware": cost_aware}
-"""Name → how much a deployment is worth keeping; of two, the one worth less leaves first."""
+class Policy(Value, frozen=True):
+    """`worth`: of keeping a deployment; of two, the one worth less leaves first. `is_patient`: rather than evict an
+    idle one, a load waits a while for a busy one that is worth less."""
+
+    worth: Callable[[Record], float]
+    is_patient: bool = False
+
+
+POLICIES: Mapping[str, Policy] = {
+    "lru": Policy(worth=lru),
+    "lfu": Policy(worth=lfu),
+    "cost_aware": Policy(worth=cost_aware, is_patient=True),
+}

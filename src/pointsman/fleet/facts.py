@@ -35,7 +35,8 @@ from pointsman.fleet.values import (
 )
 
 HOLD_MEMORY = 0.8
-"""Share of the old figure in the moving average of how long a call holds its slot."""
+LOAD_MEMORY = 0.7
+"""Share of the old figure in the moving averages of how long a call holds its slot, how long a load takes."""
 
 
 def want(draft: Draft, d: Deployment, event: Want) -> None:
@@ -88,7 +89,7 @@ def started(draft: Draft, d: Deployment, event: Started) -> None:
         phase=Phase.READY,
         since_s=draft.now_s,
         idle_since_s=draft.now_s,
-        load_s=d.load_s if d.missing_bytes else took_s,  # a load that fetched first says little about the next
+        load_s=_mean_load_s(d, took_s),
         missing_bytes=0,
         measured_bytes=event.measured_bytes,
         footprint_bytes=corrected(d.footprint_bytes, event.measured_bytes, draft.budget_bytes),
@@ -105,6 +106,13 @@ def started(draft: Draft, d: Deployment, event: Started) -> None:
             memory_bytes=event.measured_bytes or d.footprint_bytes,
         )
     )
+
+
+def _mean_load_s(d: Deployment, took_s: float) -> float | None:
+    """A load that fetched first says little about the next."""
+    if d.missing_bytes:
+        return d.load_s
+    return took_s if d.load_s is None else LOAD_MEMORY * d.load_s + (1 - LOAD_MEMORY) * took_s
 
 
 def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
