@@ -34,8 +34,8 @@ bench: $(VENV)/.dev ## CPU per request beside a bare pass-through
 
 train: $(VENV)/.dev ## the classifier's weights anew, from train/corpus and the public data in DATA=FOLDER
 	@$(BIN)/python -m train.language --data $(DATA)
-	@$(BIN)/python -m train.encoder_head
 	@$(BIN)/python -m train.heads --data $(DATA)
+	@$(BIN)/python -m train.encoder_head --data $(DATA)
 
 evaluate: $(VENV)/.dev ## measure everything beside its controls and write docs/evaluation.md; DATA=FOLDER
 	@$(BIN)/python -m train.evaluate --data $(DATA)
