@@ -295,6 +295,19 @@ def test_a_report_says_what_was_found(complements: Measured, simulation: Simulat
     assert "nan" not in text
 
 
+@pytest.mark.parametrize(("per_family", "taken"), [(20, "large"), (80, "small")])
+def test_a_smaller_model_is_taken_only_on_enough_answers(per_family: int, taken: str) -> None:
+    """Both always right at arithmetic; `large` better at code."""
+    measured = complementary(per_family)
+    alike = tuple(
+        msgspec.structs.replace(one, score=1.0) if one.item.startswith("arithmetic") else one
+        for one in measured.answers
+    )
+    text = report(msgspec.structs.replace(measured, answers=alike), None, "", "2026-01-01")
+    (row,) = (line for line in text.splitlines() if line.startswith("| family: arithmetic |"))
+    assert row.split(" | ")[2] == f"`{taken}`"
+
+
 def test_a_report_of_a_broken_run_says_so(complements: Measured) -> None:
     broken = msgspec.structs.replace(
         complements,

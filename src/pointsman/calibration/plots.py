@@ -146,7 +146,7 @@ def _speed(found: Sequence[Speed]) -> "Figure":
     for place, one in enumerate(found):
         colour, marker = _style(place)
         left.barh(place, one.tokens_per_s, color=colour, height=0.55)
-        left.text(one.tokens_per_s, place, f" {one.tokens_per_s:.0f}", va="center", fontsize=9)
+        left.text(one.tokens_per_s, place, f" {one.tokens_per_s:.3g}", va="center", fontsize=9)
         right.plot([one.p50_s, one.p95_s], [place, place], color=colour, linewidth=2)
         right.plot([one.p50_s], [place], marker=marker, color=colour, markersize=7)
         right.plot([one.p95_s], [place], marker="|", color=colour, markersize=12, markeredgewidth=2)

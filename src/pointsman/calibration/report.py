@@ -26,6 +26,7 @@ from pointsman.calibration.statistics import ALPHA, Interval
 
 LEAST = 0.0005  # half of the last digit shown: nothing smaller is claimed
 NO_WORSE = 0.05  # a loss that a smaller model is worth
+ANSWERS_AT_LEAST = 60  # with fewer, not even a spotless record rules out a greater loss (rule of three: 3/60 = 5 %)
 OUT_OF_REACH = 0.1  # nobody can do it: every model's upper bound is below this
 UNITS = {
     MONEY: "price units an answer",
@@ -257,8 +258,8 @@ def _recommended(measured: Measured) -> str:
     note = (
         f"Best on the whole: `{best}`. Take it, unless another is surely better (Holm-adjusted p < 0.05), or a smaller "
         f"(cheaper) one is surely no more than {100 * NO_WORSE:.0f} points worse (the lower end of the paired 95 % "
-        "interval). With few answers neither can be shown; more questions may show it. This is advice for the use-case "
-        "matrix; the profile decides request by request."
+        f"interval, on at least {ANSWERS_AT_LEAST} answers). With few answers neither can be shown; more questions may "
+        "show it. This is advice for the use-case matrix; the profile decides request by request."
     )
     return f"{note}\n\n{grid(('for', 'highest share', 'take', 'because'), rows)}"
 
@@ -296,7 +297,7 @@ def _taken(measured: Measured, incumbent: str, rivals: Sequence[tuple[str, Pair,
     as_good = [
         other
         for other, pair, sign in rivals
-        if pair.difference.n
+        if pair.difference.n >= ANSWERS_AT_LEAST
         and (pair.difference.low if sign > 0 else -pair.difference.high) > -NO_WORSE
         and weight[other] < weight[incumbent]
     ]
