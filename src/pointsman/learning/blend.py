@@ -20,7 +20,7 @@ FIRST_GUESS = (0.8, 0.4, 0.1, 0.0, 0.15, 0.05, 0.0, 0.0)  # what PARTS weigh bef
 LABELLED_GUESS = (0.3, 0.2, 0.1, 0.0, 0.1, 0.0, 0.0, 0.8)  # the same where labels are known
 SCALE_AT_MOST = 2.0
 GUESS_QUESTIONS = 2000.0  # and how many questions it takes to outweigh that
-INFLATIONS = np.round(np.arange(1.0, 6.01, 0.1), 2)
+INFLATIONS = np.round(np.arange(1.1, 6.01, 0.1), 2)  # cells of one fit flatter: less than a tenth is never enough
 BATCH = 1024  # texts read at once
 ROWS_A_CELL = 25  # the grain at which coverage is checked
 
