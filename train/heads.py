@@ -35,9 +35,9 @@ SEED, FOLDS = 20261121, 3
 PIECE_SCALE = 2.0  # pieces beside numbers: what the penalty sees
 STRENGTH = {"task": 4.0, "hard": 1.0, "tools": 1.0, "answer": 1.0}  # inverse of the penalty
 FEWEST = 2  # requests that a piece must occur in
-NOISY, BARE, PLAIN, PHRASE, PUBLIC = 0.4, 0.4, 2.0, 0.1, 0.03  # weights beside a row's 1
+NOISY, BARE, PLAIN, PHRASE, PUBLIC = 0.3, 0.4, 2.0, 0.1, 0.03  # weights beside a row's 1
 STRANGE_SCALE, STRANGE_STRENGTH = 2.0, 5.0
-UNSURE_SHARE = 0.13  # of the corpus, which is harder than traffic
+UNSURE_SHARE = 0.18  # of the corpus, which is harder than traffic
 Array = NDArray[np.float64]
 
 
@@ -108,7 +108,13 @@ def stacked(every: Sequence[Copies]) -> tuple[Seen, list[Row], Array]:
 def beside(rows: Sequence[Row], looker: Looker, data: Path | None) -> list[Copies]:
     """Copies of the rows, and rows of other origins."""
     places = {row.id: at for at, row in enumerate(rows)}
-    others = [(noisy(rows, SEED), NOISY), (bare(rows), BARE), (wordless(), 0.5), (plain(), PLAIN)]
+    others = [
+        (noisy(rows, SEED), NOISY),
+        (noisy(rows, SEED + 7), NOISY),
+        (bare(rows), BARE),
+        (wordless(), 0.5),
+        (plain(), PLAIN),
+    ]
     others += [(phrases(builtin_rules()), PHRASE)] + ([(public(data, SEED), PUBLIC)] if data else [])
     return [
         Copies(see_all(looker, copies), copies, [places.get(row.id, -1) for row in copies], weight)
