@@ -104,6 +104,9 @@ class FleetSettings(Section):
     max_wait_s: float = Field(
         30, gt=0, description="A request that has waited this long for memory makes busy models stop taking new ones."
     )
+    eviction: Literal["cost_aware", "lfu", "lru"] = Field(
+        "cost_aware", description="Who leaves first: whose absence costs least, the least often or least recently used."
+    )
 
 
 class RetrySettings(Section):

@@ -77,6 +77,7 @@ class Rules(Value, frozen=True):
             min_resident_s=settings.min_resident_s,
             backoff_s=settings.restart_backoff_s,
             probe_hold_s=settings.probe_interval_s * 1.5,
+            eviction=settings.eviction,
         )
 
 

@@ -1,0 +1,1 @@
+"""Comparing eviction policies on traces: what they miss, and how long requests wait."""
