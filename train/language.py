@@ -43,7 +43,10 @@ SHARES: Mapping[str, Mapping[str, float]] = {
 ENGLISH_MORE = 0.4  # log-odds: English leads by more than its share of the samples
 # Log-odds added at the end: an unfamiliar English word is commoner than an unfamiliar language, words that Hindi shares
 # with Nepali or Sanskrit are mostly written in Hindi.
-PRIORS: Mapping[str, Mapping[str, float]] = {LATIN_SCRIPT: {"xx": -0.8}, "Deva": {"hi": 0.6, "ne": -0.7, "sa": -0.4}}
+PRIORS: Mapping[str, Mapping[str, float]] = {
+    LATIN_SCRIPT: {"en": 0.8, "xx": -0.4, "gu": 0.15},
+    "Deva": {"hi": 0.6, "ne": -0.7, "sa": -0.4},
+}
 UNHEARD = frozenset({"la"})  # Latin is quoted, not written
 VOICE_RIDGE = 2.0
 BELIEVED = {"sure": 2.5, "unsure": 1.0}  # log-odds

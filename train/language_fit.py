@@ -17,7 +17,7 @@ from pointsman.signals.ngrams import MOST_WORDS, PIECE_POWER, Scales, WordModel,
 Words = Sequence[str]
 Matrix = NDArray[np.float32]
 ROUNDED_TO = 127
-CAUTION = {1: 0.7, 2: 0.9}  # of so many words: lists of words promise more than what people type alone
+CAUTION = {1: 0.6, 2: 0.9}  # of so many words: lists of words promise more than what people type alone
 HEAVIEST = 8.0  # times the median weight
 
 
