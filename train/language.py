@@ -46,6 +46,7 @@ ENGLISH_MORE = 0.4  # log-odds: English leads by more than its share of the samp
 PRIORS: Mapping[str, Mapping[str, float]] = {
     LATIN_SCRIPT: {"en": 0.8, "xx": -0.4, "gu": 0.15},
     "Deva": {"hi": 0.6, "ne": -0.7, "sa": -0.4},
+    "Beng": {"as": -1.5},  # Assamese writes an r of its own in nearly every sentence
 }
 UNHEARD = frozenset({"la"})  # Latin is quoted, not written
 VOICE_RIDGE = 2.0
