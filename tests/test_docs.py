@@ -86,7 +86,10 @@ def test_commands_shown_exist() -> None:
     ]
     assert shown
     for _, name, *words in shown:
-        options = {option for parameter in commands[name].params for option in parameter.opts}
+        command = commands[name]
+        if words and words[0] in getattr(command, "commands", {}):  # a group, such as `quality fit`
+            command = command.commands[words[0]]
+        options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options, name
 
 

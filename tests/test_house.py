@@ -365,7 +365,7 @@ IMPORT_NAMES = {
     "pyyaml": "yaml", "scikit-learn": "sklearn",
 }  # fmt: skip
 
-# Which parts may need more than the base install, and which extra it is. scikit-learn stands on scipy.
+# Which parts may need more than the base install, and which extra it is.
 NEEDS: dict[str, tuple[str, ...]] = {
     "local": ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py"),
     "encoder": ("src/pointsman/encoder/",),
@@ -385,7 +385,7 @@ def test_every_import_is_a_declared_dependency(extra: str) -> None:
     wanted = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
     names = [re.split(r"[<>=!~\[ ]", requirement)[0] for requirement in wanted]
     declared = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
-    declared |= {"pointsman", "pydantic_core", *(("scipy",) if extra == "learn" else ())}  # pydantic's own other half
+    declared |= {"pointsman", "pydantic_core"}  # pydantic's own other half
     undeclared = [
         f"{name}: {module}"
         for name, tree in source()

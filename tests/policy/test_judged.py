@@ -4,7 +4,7 @@ import pytest
 from tests.learning import graded_answers
 
 from pointsman.learning.fit import fit_profile
-from pointsman.policy.judged import Judged, judge
+from pointsman.policy.judged import Judged, incumbent_of, judge
 from pointsman.policy.quality import QualityProfile
 from pointsman.policy.router import Router
 from pointsman.settings import parse
@@ -19,8 +19,8 @@ models:
 routing: {strategy: quality}
 """
 SEEN = world(hot("coder"), hot("reckoner"), hot("talker"), hot("newcomer"))
-CODE = "write a python function that sorts the list of apples and birds 7-3"
-MATHS = "what is seven plus apples times the square root and stones 7-4"
+UNSEEN = graded_answers.answers(60, seed=9, models=("coder",))
+CODE, MATHS, TALK = UNSEEN[18].prompt, UNSEEN[4].prompt, UNSEEN[20].prompt  # the profile finds these familiar
 NOVEL = "Привет, как дела? Расскажи про погоду"
 
 
@@ -52,7 +52,7 @@ def test_a_model_nobody_graded_keeps_its_configured_figure(profile: QualityProfi
 
 
 def test_a_hope_is_no_gain(profile: QualityProfile) -> None:
-    for text in (CODE, MATHS, "tell my friend Asha a kind story about rivers and stones"):
+    for text in (CODE, MATHS, TALK):
         found = judged(profile, text)
         ours = found.of(profile.incumbent)
         assert ours is not None
@@ -67,6 +67,18 @@ def test_what_is_like_nothing_graded_is_answered_by_the_overall_means(profile: Q
     assert {one.model_id: one.quality for one in found.verdicts} == dict(profile.overall())
     assert max(found.verdicts, key=lambda one: one.quality).model_id == profile.incumbent
     assert all("nothing like this was graded" in one.why for one in found.verdicts)
+
+
+def test_the_incumbent_is_one_that_is_configured(profile: QualityProfile) -> None:
+    means = dict(profile.overall())
+    others = sorted(set(profile.models) - {profile.incumbent}, key=means.__getitem__)
+    assert incumbent_of(profile, profile.models) == profile.incumbent
+    assert incumbent_of(profile, others) == others[-1]
+    assert incumbent_of(profile, ["stranger"]) == profile.incumbent
+    found = judge(profile, ask(CODE), measured(), others[-1])
+    best = found.of(others[-1])
+    assert best is not None
+    assert "not surely better" not in best.why
 
 
 @pytest.mark.parametrize(("text", "label"), [("", "general"), ("   ", "general"), (CODE, "stt")])

@@ -7,6 +7,8 @@ the incumbent, the best single model of those graded, on a mere hope: 1 what is 
 the models' overall means; 2 a gain over the incumbent that is not sure counts for nothing, a loss counts in full.
 """
 
+from collections.abc import Collection
+
 from pointsman.policy.quality import Estimate, QualityProfile
 from pointsman.types import Intent, Request, Scored, Signals, UseCase, Value
 
@@ -35,13 +37,21 @@ class Judged(Value, frozen=True):
         return None
 
 
-def judge(profile: QualityProfile, request: Request, signals: Signals) -> Judged:
+def incumbent_of(profile: QualityProfile, configured: Collection[str]) -> str:
+    """Whom the guard falls back to: the profile's incumbent, or the best single one of those that are configured."""
+    if profile.incumbent in configured:
+        return profile.incumbent
+    here = [(mean, name) for name, mean in profile.overall() if name in configured]
+    return max(here)[1] if here else profile.incumbent
+
+
+def judge(profile: QualityProfile, request: Request, signals: Signals, incumbent: str = "") -> Judged:
     """Ask the profile about the user's last words. Empty where there are none, or where no chat model is asked."""
     text = next((turn.text for turn in reversed(request.turns) if turn.role == "user"), "")
     if not text.strip() or signals.use_case.label != UseCase.AGENT:
         return Judged()
     view = profile.view(text, _labels(signals))
-    incumbent = profile.incumbent
+    incumbent = incumbent or profile.incumbent
     estimates = profile.estimates(view)
     ours = next(one for one in estimates if one.model_id == incumbent)
     if profile.is_novel(view):
@@ -55,7 +65,7 @@ def judge(profile: QualityProfile, request: Request, signals: Signals) -> Judged
             ),
             novelty=view.novelty,
         )
-    gains = profile.gains(view)
+    gains = profile.gains(view, incumbent)
     return Judged(
         verdicts=tuple(_verdict(one, ours, gain, low) for one, (gain, low) in zip(estimates, gains, strict=True)),
         novelty=view.novelty,

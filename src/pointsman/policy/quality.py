@@ -177,9 +177,9 @@ class QualityProfile:
         row = self._rows[model]
         return float(gains[row]), float(lows[row])
 
-    def gains(self, view: View) -> tuple[tuple[float, float], ...]:
-        """Every model's expected gain over the incumbent and its lower bound, in the order of `models`."""
-        gains, lows = self._gains(view, self._rows[self.incumbent])
+    def gains(self, view: View, incumbent: str = "") -> tuple[tuple[float, float], ...]:
+        """Every model's expected gain over the incumbent (or the one named) and its lower bound, as in `models`."""
+        gains, lows = self._gains(view, self._rows[incumbent or self.incumbent])
         return tuple(zip(gains.tolist(), lows.tolist(), strict=True))
 
     def is_novel(self, view: View) -> bool:

@@ -11,7 +11,7 @@ from itertools import groupby
 from pointsman.policy.ask import NOT_JUDGED, Ask, is_unsure, labels_of, needs_of
 from pointsman.policy.catalogue import cards_of, default_model_of
 from pointsman.policy.filters import Gate, rejection
-from pointsman.policy.judged import judge
+from pointsman.policy.judged import incumbent_of, judge
 from pointsman.policy.names import Named, clipped, limited, read_name
 from pointsman.policy.quality import QualityProfile
 from pointsman.policy.reasons import why_first, why_none
@@ -44,6 +44,7 @@ class Router:
         self._settings = settings
         self._profile = profile
         self._by_id = {card.id: card for card in self.cards}
+        self._incumbent = incumbent_of(profile, self._by_id) if profile else ""
         self._ids = tuple(self._by_id)
         self._objectives = tuple(settings.routing.objectives)
         self._default = default_model_of(settings)
@@ -106,7 +107,8 @@ class Router:
         if strategy == FIXED:  # a fixed order leaves nobody without a place
             order += tuple(name for name in self._ids if name not in order)
         unsure = is_unsure(request, signals, self._settings.routing.abstain_below)
-        judged = judge(self._profile, request, signals) if self._profile is not None and not is_off else NOT_JUDGED
+        profile = None if is_off else self._profile
+        judged = NOT_JUDGED if profile is None else judge(profile, request, signals, self._incumbent)
         return needs_of(request, signals, world, order, self._default if unsure else "", judged)
 
     def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
