@@ -37,6 +37,7 @@ SURE = 0.99  # what the letters of a script with one language are worth, alone
 SETTLED = 0.97  # from this probability on nobody else is asked
 LEAST_NAMED, MOST_NAMED = 0.01, 3  # alternatives
 NATIVE_MARK, ACCENT_MARK, SCHOLAR_MARK = "\x01native", "\x01accent", "\x01scholar"
+ASSAMESE = frozenset("ৰৱ")
 _SCHOLARLY = frozenset("āīūēōṛṝḷṭḍṇṅśṣṁṃḥḻṟṉḵ")  # letters of scholars' romanisation
 _DRAWN_OUT = re.compile(r"([^\W\d_])\1{2,}")
 # Latin-script languages the identifier is trusted on for short texts; its rarer ones (Manx, Quechua …) need a long one.
@@ -91,6 +92,8 @@ class LanguageTeller:
     # ------------------------------------------------------------ one script
 
     def _native(self, script: str, words: list[str], text: str) -> Scored:
+        if script == "Beng" and not ASSAMESE.isdisjoint(text):
+            return Scored(label="as", p=SURE, evidence=("letters only Assamese has",))
         judge = self._judges.get(script)
         if judge is None:
             return self._foreign(script, text)
