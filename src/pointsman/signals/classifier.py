@@ -75,7 +75,9 @@ class Classifier:
             inputs=modality.inputs_of(request),
             outputs=modality.outputs_of(request, use_case.label, use_case.p),
             prompt_tokens=tokens.prompt_tokens(request),
-            output_tokens=tokens.output_tokens(request, reading, hardness.label, intent.label, told),
+            output_tokens=tokens.output_tokens(
+                request, reading, hardness.label, intent.label, told, said.answer if said else ()
+            ),
             needs_tools=request.has_tools or request.limits.needs_tools,
             tool_need=round(said.tools, 4) if said else 0.0,
             novelty=self._novelty(evidence.looked, told),

@@ -8,6 +8,8 @@ refused request, too much only a reserve. A long text is sampled at even distanc
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from operator import mul
 
 from pointsman.signals.language import INDIAN, ROMANISED, Told
 from pointsman.signals.reading import Reading
@@ -33,6 +35,7 @@ _DIGITS, _BREAKS = b"0123456789", b"\n\r\t"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "
 
 ANSWER = {Complexity.LOW: 60, Complexity.MEDIUM: 250, Complexity.HIGH: 700}
+BY_LENGTH = (50, 250, 800)  # short: two sentences at most
 MORE_FOR = {Intent.CODE: 150, Intent.REASONING: 150}
 LONG_ANSWER, SHORT_ANSWER, LONGEST_ANSWER = 700, 40, 8000
 NATIVE_FACTOR = 2  # an answer in an Indian script takes more tokens for the same words
@@ -102,15 +105,19 @@ def _ascii(text: bytes) -> float:
     )
 
 
-def output_tokens(request: Request, reading: Reading, complexity: str, intent: str, told: Told) -> int:
+def output_tokens(
+    request: Request, reading: Reading, complexity: str, intent: str, told: Told, learned: Sequence[float] = ()
+) -> int:
     """Expected length of the answer, bounded by what the caller allows: as stated ("in 200 words"), else by its form,
-    else by difficulty."""
+    else by the heads' probabilities of a short, a medium and a long one, else by difficulty."""
     if stated := _STATED.search(reading.ask):
         expected = int(stated[1]) * _UNITS[stated[2]]
     elif not _SHORT_FORMS.isdisjoint(reading.words):
         expected = SHORT_ANSWER
     elif not _LONG_FORMS.isdisjoint(reading.words):
         expected = LONG_ANSWER
+    elif learned:
+        expected = int(sum(map(mul, learned, BY_LENGTH)))
     else:
         expected = ANSWER[Complexity(complexity)] + MORE_FOR.get(Intent(intent), 0)
     if told.script != ROMANISED and told.language.label in INDIAN:
