@@ -123,7 +123,7 @@ class Classifier:
         return or_abstain(scored, self._abstain_below, question.default)
 
     def _novelty(self, looked: Looked, told: Told) -> float:
-        if self._heads is None or not looked.words:
+        if self._heads is None or not looked.reading.last.strip():
             return 0.0
         return round(self._heads.novelty(looked.reading.words, looked.oddities(told.language)), 4)
 
