@@ -71,6 +71,19 @@ def test_parallel_requests_share_a_model() -> None:
     assert play(trace("aa", every_s=0, load_s=0), 1, UNGUARDED, slots=2).wait_s.max == 0
 
 
+@pytest.mark.parametrize("policy", ["lru", "cost_aware"])
+def test_a_model_that_is_never_idle_starves_nobody(policy: str) -> None:
+    """The bound: max_wait_s until the hot one closes, its longest call, the load, all once more for who came back."""
+    rows = sorted([(float(at_s), "hot") for at_s in range(300)] + [(50.5, "rare"), (120.5, "rare")])
+    n = len(rows)
+    one = Trace(
+        at_s=[at_s for at_s, _ in rows], models=[name for _, name in rows], service_s=[3.0] * n, load_s=[2.0] * n
+    )
+    played = play(one, 1, Rules(eviction=policy), slots=8)
+    assert (played.loads, played.misses) == (5, 3)
+    assert 30 <= played.wait_s.max <= 30 + 3 + 2
+
+
 def test_nobody_waits_past_a_deadline() -> None:
     late = Trace(at_s=[0, 1], models=["a", "a"], service_s=[50, 1], load_s=[2, 2], deadline_s=[100, 10])
     played = play(late, 1, UNGUARDED)

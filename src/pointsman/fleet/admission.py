@@ -29,6 +29,28 @@ class Room:
         held = [d for d in draft.stirring() if d.is_resident]
         self.free_bytes = draft.budget_bytes - sum(d.footprint_bytes for d in held)
         self.coming_bytes = sum(d.footprint_bytes for d in held if d.phase is Phase.STOPPING)
+        self._residents: list[Resident] | None = None
+        self._is_woken = False
+
+    def residents(self, draft: Draft) -> list[Resident]:
+        """Everybody who is ready, as a possible victim; the same for every load until somebody leaves or closes."""
+        if self._residents is None:
+            self._residents = _residents(draft)
+        return self._residents
+
+    def changed(self) -> None:
+        """Somebody leaves or closes."""
+        self._residents = None
+
+    def wake_for_the_young(self, draft: Draft) -> None:
+        """The guard of somebody ends: when loads may evict it, when those who starve may."""
+        if self._is_woken:
+            return
+        self._is_woken = True
+        for d in draft.stirring():
+            if d.phase is Phase.READY:
+                draft.wake(_grown_at_s(draft, d))
+                draft.wake(_served_at_s(draft, d))
 
     def speak_for(self, short_bytes: int) -> None:
         """All that is free, and this much of what is coming."""
@@ -59,7 +81,7 @@ def is_due(draft: Draft, d: Deployment) -> bool:
 
 def hopeless(draft: Draft, d: Deployment) -> str:
     """Why it could never be loaded, in words; empty where it could."""
-    pinned = [p for p in draft.stirring() if p.is_resident and p.spec.pin and p is not d]
+    pinned = [p for p in draft.stirring() if p.spec.pin and p.is_resident and p is not d]
     pinned_bytes = sum(p.footprint_bytes for p in pinned)
     if d.footprint_bytes <= draft.budget_bytes - pinned_bytes:
         return ""
@@ -97,9 +119,9 @@ def _place(draft: Draft, room: Room, d: Deployment) -> bool:
 
 def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> bool:
     """Whether victims could be told to stop for it at once."""
-    eviction = choose_victims(_residents(draft), missing_bytes)
+    eviction = choose_victims(room.residents(draft), missing_bytes)
     if eviction.is_enough and not _is_polite(d):
-        wait_until_s = _waiting_since(d) + _patience_s(draft, eviction, missing_bytes)
+        wait_until_s = _waiting_since(d) + _patience_s(draft, room, eviction, missing_bytes)
         if wait_until_s <= draft.now_s:
             _evict(draft, room, eviction)
             return True
@@ -108,7 +130,8 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
         if d.queue:
             draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, _no_room(draft, room, d))
     elif _is_starved(draft, d):  # 3.4
-        _wake_for_the_young(draft)
+        room.wake_for_the_young(draft)
+        room.changed()
         for name in choose_victims(_residents(draft, starved=d), missing_bytes, may_wait_for_busy=True).victims:
             victim = draft[name]
             victim = draft.put(victim, closing=victim.closing or Why.EVICTED, yields_to=d.spec.id)
@@ -116,18 +139,18 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
                 draft.stop(victim, Why.EVICTED)
     else:  # 3.5
         draft.wake(_starves_at_s(draft, d))
-        _wake_for_the_young(draft)
+        room.wake_for_the_young(draft)
     return False
 
 
-def _patience_s(draft: Draft, eviction: Eviction, missing_bytes: int) -> float:
+def _patience_s(draft: Draft, room: Room, eviction: Eviction, missing_bytes: int) -> float:
     """How long to wait for a busy one that is worth less than the idle ones: no longer than loading those again takes.
 
     The rule of who rents skis for as long as they would cost to buy: the wait never exceeds what it may save.
     """
     if not POLICIES[draft.rules.eviction].is_patient:
         return 0.0
-    candidates = [replace(one, is_busy=bool(draft[one.id].queue)) for one in _residents(draft)]
+    candidates = [replace(one, is_busy=bool(draft[one.id].queue)) for one in room.residents(draft)]
     better = choose_victims(candidates, missing_bytes)
     if set(better.victims) <= set(eviction.victims):
         return 0.0
@@ -137,17 +160,18 @@ def _patience_s(draft: Draft, eviction: Eviction, missing_bytes: int) -> float:
 def _evict(draft: Draft, room: Room, eviction: Eviction) -> None:
     for name in eviction.victims:
         draft.stop(draft[name], Why.EVICTED)
+    room.changed()
     room.coming_bytes += eviction.freed_bytes
 
 
 def _pay_back(draft: Draft, room: Room) -> None:
     """A model proved larger than its estimate: bring the sum back below the budget as soon as somebody is idle."""
-    eviction = choose_victims(_residents(draft), -room.free_bytes - room.coming_bytes)
+    eviction = choose_victims(room.residents(draft), -room.free_bytes - room.coming_bytes)
     draft.is_short = True
     if eviction.is_enough:
         _evict(draft, room, eviction)
     else:
-        _wake_for_the_young(draft)
+        room.wake_for_the_young(draft)
 
 
 def _promised(draft: Draft, d: Deployment) -> int:
@@ -217,14 +241,6 @@ def _served_at_s(draft: Draft, d: Deployment) -> float:
     """Until then a load serves its queue even where somebody starves: where all starve, loads that each served one
     request would serve nobody (gated polling)."""
     return d.since_s + draft.rules.max_wait_s + estimates.load_s(d)
-
-
-def _wake_for_the_young(draft: Draft) -> None:
-    """The churn guard of somebody ends."""
-    for d in draft.stirring():
-        if d.phase is Phase.READY:
-            draft.wake(_grown_at_s(draft, d))
-            draft.wake(_served_at_s(draft, d))
 
 
 def _no_room(draft: Draft, room: Room, d: Deployment) -> str:
