@@ -316,19 +316,13 @@ class FleetMachine(RuleBasedStateMachine):
     def the_state_agrees_with_the_world(self) -> None:
         for name, d in self.state.deployments.items():
             kind = self.children.get(name, ("", 0))[0]
+            assert (name in self.state.awake) == (d.phase is not Phase.COLD or bool(d.queue) or d.restart_wanted)
             assert (d.phase.value if d.is_resident else "") == kind
             assert {t.number for t in self.held(name, GRANTED)} == d.granted
             assert {t.number for t in self.held(name, TAKEN)} == set(d.leases)
             assert [t.number for t in self.held(name, OPEN)] == [w.ticket for w in d.queue]
             assert len(d.queue) <= RULES.max_queue
             assert d.next_deadline_s <= min((w.deadline_s for w in d.queue), default=d.next_deadline_s)
-
-    @invariant()
-    def nobody_who_matters_sleeps(self) -> None:
-        everybody = self.state.deployments.items()
-        assert self.state.awake == tuple(
-            name for name, d in everybody if d.phase is not Phase.COLD or d.queue or d.restart_wanted
-        )
 
     @invariant()
     def nothing_is_left_undone(self) -> None:
