@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.learning.graded_answers import answers, write_rows
 from typer.testing import CliRunner, Result
 
 from pointsman.cli import app
-from tests.learning.graded_answers import answers, write_rows
 
 
 def run(*arguments: str | Path) -> Result:
