@@ -57,7 +57,7 @@ class Target(msgspec.Struct, frozen=True):
 TARGETS = (
     Target("buffered_us", 450, "CPU of a buffered request without the classifier, µs", (ROUTING_OFF,)),
     Target("event_us", 15, "CPU of a stream event, µs"),
-    Target("idle_mb", 120, "memory without engines, MB"),
+    Target("idle_mb", 160, "memory without engines, MB"),
     Target("ready_s", 2, "start to ready, s"),
 )
 ROWS = (

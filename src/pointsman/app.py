@@ -72,10 +72,12 @@ class App:
         self._conversations = Conversations(self.clock.now)
         self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log, self._conversations), names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
+        may_be_unsure = settings.routing.enabled and settings.routing.builtin_rules
+        encoding = settings.routing.encoder
         self.second = SecondStage(
             E5,
             load_opinion(settings.routing.abstain_below),
-            settings.routing.encoder,
+            encoding if may_be_unsure else encoding.model_copy(update={"enabled": False}),
             self.clock,
             self._metrics.encoder,
         )

@@ -62,3 +62,31 @@ def test_a_wrong_line_is_named_and_nothing_is_written(tmp_path: Path, line: str,
     assert said in result.output
     assert list(tmp_path.iterdir()) == [tmp_path / "in.jsonl"]
     assert not out.exists()
+
+
+def test_labels_of_both_stages_are_complete(tmp_path: Path) -> None:
+    """Whoever scores the output may look up any label."""
+    hard = ["do the needful", "make it talk", "clip", "write it as I say", "that photo, you know", "मेरे लिए बोलो"]
+    result, out = classify(
+        tmp_path, "\n".join(json.dumps({"id": 1.0, "text": text, "attachments": None}) for text in hard)
+    )
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert {row["stage"] for row in rows} == {1, 2}
+    for row in rows:
+        for question, size in (("use_case", 6), ("intent", 3), ("complexity", 3)):
+            assert len(row[question]["p"]) == size
+            assert sum(row[question]["p"].values()) == pytest.approx(1, abs=0.002)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    result, _ = classify(tmp_path, "\ufeff" + json.dumps(LINES[0]))
+    assert result.exit_code == 0, result.output
+
+
+def test_an_out_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps(LINES[0]), encoding="utf-8")
+    result = CliRunner().invoke(app, ["classify", str(source), str(tmp_path / "none" / "out.jsonl")])
+    assert result.exit_code == 2
+    assert "cannot be written (No such file or directory)" in result.output

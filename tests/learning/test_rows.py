@@ -86,3 +86,22 @@ def test_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"no")
     with pytest.raises(RowsError, match="not Parquet"):
         read_graded(tmp_path / "rows.parquet")
+
+
+def test_what_tables_write_for_unknown_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"prompt": "a", "model": "m", "score": 1.0000000002, "cost": None, "group": 3, "complexity": 2},
+        {"prompt": "b", "model": "m", "score": -1e-9, "latency_ms": 5, "group": 4.5},
+    ]
+    path.write_text("\ufeff" + "\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = read_graded(path)
+    assert found.scores.tolist() == [[1.0], [0.0]]
+    assert found.groups == ("3", "4.5")
+
+
+def test_a_number_that_is_none_is_unknown_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    columns = {"prompt": ["a", "b"], "model": ["m", "m"], "score": [0.5, 1.0], "cost": [float("nan"), 2.0]}
+    parquet.write_table(Table.from_pydict(columns), path)
+    assert str(read_graded(path).costs.tolist()) == "[[nan], [2.0]]"

@@ -3,7 +3,7 @@
 import pytest
 
 from pointsman.signals.identify import Guess, cld2
-from pointsman.signals.language import LanguageTeller
+from pointsman.signals.language import LanguageTeller, hinted
 from pointsman.signals.lexis import folded, words_of
 from pointsman.signals.scripts import script_of, scripts_of
 from pointsman.types import Scored
@@ -162,3 +162,17 @@ def test_letters_of_scholars_and_drawn_out_letters_do_no_harm() -> None:
 
 def test_evidence_names_the_word_that_spoke_loudest() -> None:
     assert "“enakku”" in told("enakku puriyala").evidence[0]
+
+
+@pytest.mark.parametrize("text", ["hi", "Hi!", "hello hi", "ok thanks"])
+def test_greetings_everybody_knows_are_english(text: str) -> None:
+    assert told(text).label == "en"
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [("eng", "en"), ("hin", "hi"), ("English (US)", "en"), ("pan-Guru", "pa"), ("none", ""), ("null", ""), ("??", ""),
+     ("x" * 300, ""), ("mul", ""), ("fra", "fra"), ("de-AT", "de")],
+)  # fmt: skip
+def test_hints_are_read_as_people_write_them(said: str, label: str) -> None:
+    assert hinted(said) == label

@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from pointsman.cli.common import ConfigOption, complain, load_or_exit, written_whole
+from pointsman.cli.common import ConfigOption, complain, lines_of, load_or_exit, written_whole
 from pointsman.edge.openai import Message, media_of, turns_of
 from pointsman.errors import RequestError
 from pointsman.types import JsonPayload, Kind, Media, Modality, Request, Scored, Signals
@@ -26,10 +26,10 @@ _MIME = {DOCUMENT: "application/pdf"}
 class Asked(msgspec.Struct):
     """One line of IN."""
 
-    id: str | int
+    id: str | int | float
     text: str | None = None
     messages: list[Message] | None = None
-    attachments: list[str] = []
+    attachments: list[str] | None = None
 
 
 class Label(msgspec.Struct):
@@ -40,7 +40,7 @@ class Label(msgspec.Struct):
 class Classified(msgspec.Struct):
     """One line of OUT."""
 
-    id: str | int
+    id: str | int | float
     use_case: Label
     intent: Label
     language: Label
@@ -79,7 +79,7 @@ def classify(
             signals = classifier.measure(request)
             if encoder and signals.unsure:
                 signals = second.refine_now(request, signals)
-            line = _classified(asked.id, signals, round((clock.now() - began_s) * 1e6))
+            line = _classified(asked, signals, round((clock.now() - began_s) * 1e6))
             file.write(msgspec.json.encode(line) + b"\n")
     counted = second.statistics()
     asked_note = f", {counted.answered} by the encoder" if counted.answered else ""
@@ -92,7 +92,7 @@ def classify(
 def _requests(source: Path) -> Iterator[tuple[Asked, Request]]:
     """Every line, read before the first is classified; exit 2 where one is wrong."""
     problems = []
-    for number, line in enumerate(source.read_bytes().splitlines(), 1):
+    for number, line in enumerate(lines_of(source), 1):
         if not line.strip():
             continue
         try:
@@ -109,12 +109,12 @@ def request_of(asked: Asked) -> Request:
     if (asked.text is None) == (asked.messages is None):
         raise ValueError("give either `text` or `messages`")
     kinds = {*map(str, Modality), DOCUMENT}
-    if unknown := [name for name in asked.attachments if name not in kinds]:
+    if unknown := [name for name in asked.attachments or () if name not in kinds]:
         raise ValueError(f"attachments: {unknown[0]!r} is none of image, audio, video, document")
     said = asked.messages if asked.messages is not None else [Message(role="user", content=asked.text)]
     media = (
         Media(kind=Modality.TEXT if name == DOCUMENT else Modality(name), mime=_MIME.get(name, ""))
-        for name in asked.attachments
+        for name in asked.attachments or ()
         if name != Modality.TEXT
     )
     return Request(
@@ -127,15 +127,15 @@ def request_of(asked: Asked) -> Request:
     )
 
 
-def _classified(request_id: str | int, signals: Signals, time_us: int) -> Classified:
+def _classified(asked: Asked, signals: Signals, time_us: int) -> Classified:
     return Classified(
-        id=request_id,
+        id=asked.id,
         use_case=_label(signals.use_case),
         intent=_label(signals.intent),
         language=_label(signals.language),
         script=signals.script,
         complexity=_label(signals.complexity),
-        modality=[str(modality) for modality in signals.inputs],
+        modality=[*map(str, signals.inputs), *([DOCUMENT] if DOCUMENT in (asked.attachments or ()) else [])],
         novelty=round(signals.novelty, 4),
         stage=signals.stage,
         time_us=time_us,

@@ -1,5 +1,6 @@
 """What commands share: which configuration file, how a wrong one is shown."""
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,11 +86,26 @@ def complain(problems: list[str], shown: int = 20) -> NoReturn:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when everything is in it, and not at all where something went wrong."""
-    part = path.with_name(f"{path.name}.part")
+    """A file that appears under its name when everything is in it, and not at all where something went wrong; what is
+    no plain file (a pipe, a terminal) is written to directly. Exits 2 where it cannot be written."""
+    real = path.resolve()
+    is_plain = real.is_file() or not path.exists()
+    part = real.with_name(f"{real.name}.part") if is_plain else path
     try:
         with part.open("wb") as file:
             yield file
-        part.replace(path)
+        if is_plain:
+            part.replace(real)
+    except OSError as error:
+        complain([f"{path}: cannot be written ({error.strerror}); name a file in a folder that you may write to"])
     finally:
-        part.unlink(missing_ok=True)
+        if is_plain:
+            part.unlink(missing_ok=True)
+
+
+def lines_of(path: Path) -> list[bytes]:
+    """The lines of a file, without the mark that some editors put before the first. Exits 2 where it cannot be read."""
+    try:
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    except OSError as error:
+        complain([f"{path}: cannot be read ({error.strerror}); name an existing file"])

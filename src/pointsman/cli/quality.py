@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pointsman.cli.common import lines_of
 from pointsman.policy.quality import Choice, Estimate, ProfileError, QualityProfile
 
 MISUSED = 2
@@ -113,14 +114,14 @@ def add_quality(app: typer.Typer) -> None:
 class Question(msgspec.Struct, frozen=True):
     """One line in."""
 
-    id: str | int
+    id: str | int | float
     prompt: str
 
 
 def _questions(source: Path) -> list[Question]:
     """Every line, or exit 2 with each wrong one named."""
     found, problems = [], []
-    for number, line in enumerate(source.read_bytes().splitlines(), 1):
+    for number, line in enumerate(lines_of(source), 1):
         if not line.strip():
             continue
         try:

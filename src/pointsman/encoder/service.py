@@ -61,6 +61,7 @@ class SecondStage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_absent = True
         self._flights.close()
 
     def _warmed_up(self, warm: "asyncio.Future[Encoder]") -> None:

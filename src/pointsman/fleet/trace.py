@@ -3,6 +3,7 @@
 Knows: the columns, and how to name the line that is wrong. Does not know: what is done with the rows.
 """
 
+import codecs
 import csv
 import math
 from collections.abc import Iterator, Mapping
@@ -119,7 +120,8 @@ def _csv(path: Path) -> Iterator[Line]:
 
 def _json_lines(path: Path) -> Iterator[Line]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, raw in enumerate(file, 1):
+            line = raw.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 try:
                     yield number, msgspec.json.decode(line, type=dict[str, Any])
@@ -128,7 +130,10 @@ def _json_lines(path: Path) -> Iterator[Line]:
 
 
 def _row(cells: Mapping[str, Any], *, is_text: bool) -> Row:
-    """Raises ValueError in words."""
+    """Raises ValueError in words. What is not known may be absent, null or no number; a model may be a number."""
+    cells = {name: cell for name, cell in cells.items() if not (isinstance(cell, float) and math.isnan(cell))}
+    if isinstance(cells.get("model"), int):
+        cells["model"] = str(cells["model"])
     missing = [name for name in COLUMNS[:4] if cells.get(name) is None]
     if missing:
         raise ValueError(f"{', '.join(missing)}: missing")

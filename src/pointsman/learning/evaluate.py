@@ -179,7 +179,7 @@ def _money_figures(bench: Bench, seed: int) -> list[Figure]:
     size = len(bench.scores)
     every = np.arange(size)
     picks = [bench.choices(weight) for weight in COST_WEIGHTS]
-    dearest = float(bench.costs.mean(0).max())
+    dearest = float(bench.costs.mean(0).max()) or 1.0
     wishes = [(bench.scores - weight * bench.costs / dearest).argmax(1) for weight in COST_WEIGHTS]
     singles = [np.full(size, column) for column in range(bench.scores.shape[1])]
     figures = []

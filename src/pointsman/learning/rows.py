@@ -6,6 +6,7 @@ A row is one answer: `prompt`, `model`, `score` in [0, 1], and perhaps `cost`, `
 `language`, `complexity`. Two grades of one answer are averaged. Other columns are ignored, with a note.
 """
 
+import codecs
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,9 @@ from pointsman.policy.quality_text import Floats
 from pointsman.types import Value
 
 COLUMNS = ("prompt", "model", "score", "cost", "latency_ms", "group", "intent", "language", "complexity")
+TEXTS = ("group", "intent", "language", "complexity")
 PROBLEMS_SHOWN = 20
+ROUNDING = 1e-6
 
 
 class RowsError(ValueError):
@@ -100,7 +103,8 @@ def read_graded(path: str | Path) -> Graded:
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, raw in enumerate(lines, 1):
+            line = raw.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             try:
@@ -125,7 +129,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
 
 def _answer(row: dict[str, Any]) -> Answer | str:
     """The answer, or what is wrong with it."""
-    known = {name: row[name] for name in COLUMNS if row.get(name) is not None}
+    known = {name: row[name] for name in COLUMNS if not _is_unknown(row.get(name))}
+    known |= {name: str(known[name]) for name in TEXTS if isinstance(known.get(name), int | float)}
     for name in ("prompt", "model"):
         if not isinstance(known.get(name), str) or not known[name].strip():
             return f"`{name}` must be a text that is not empty"
@@ -135,12 +140,18 @@ def _answer(row: dict[str, Any]) -> Answer | str:
         answer = msgspec.convert(known, Answer)
     except msgspec.ValidationError as error:
         return str(error)
-    if not 0 <= answer.score <= 1:
-        return f"`score` must lie in [0, 1], not {answer.score:g}"
+    if not -ROUNDING <= answer.score <= 1 + ROUNDING:
+        return f"`score` must lie in [0, 1], not {answer.score!r}"
+    answer = msgspec.structs.replace(answer, score=min(1.0, max(0.0, answer.score)))
     for name, value in (("cost", answer.cost), ("latency_ms", answer.latency_ms)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             return f"`{name}` must be a number from 0, not {value:g}"
     return answer
+
+
+def _is_unknown(value: Any) -> bool:
+    """Tables write what they do not know as nothing, or as a number that is none."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def graded(answers: list[Answer], notes: tuple[str, ...] = ()) -> Graded:

@@ -21,7 +21,7 @@ def conversation_of(request: Request) -> str:
     """
     if request.kind is not Kind.CHAT:
         return ""
-    digest = hashlib.blake2b(request.tenant.encode(), digest_size=8)
+    digest = hashlib.blake2b(request.tenant.encode(errors="replace"), digest_size=8)
     for turn in request.turns:
         digest.update(f"\0{turn.role}\0{turn.text}".encode(errors="replace"))
         if turn.role == "user":

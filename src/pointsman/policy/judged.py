@@ -47,8 +47,9 @@ def incumbent_of(profile: QualityProfile, configured: Collection[str]) -> str:
 
 def judge(profile: QualityProfile, request: Request, signals: Signals, incumbent: str = "") -> Judged:
     """Ask the profile about the user's last words. Empty where there are none, or where no chat model is asked."""
-    text = next((turn.text for turn in reversed(request.turns) if turn.role == "user"), "")
-    if not text.strip() or signals.use_case.label != UseCase.AGENT:
+    said = (turn.text for turn in reversed(request.turns) if turn.role == "user")
+    text = next((text for text in said if text.strip()), "")
+    if not text or signals.use_case.label != UseCase.AGENT:
         return Judged()
     view = profile.view(text, _labels(signals))
     incumbent = incumbent or profile.incumbent

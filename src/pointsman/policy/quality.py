@@ -280,9 +280,15 @@ def decode(raw: bytes) -> ProfileData:
     if head.format != FORMAT or head.version != VERSION:
         raise ProfileError(f"a {head.format!r} file of version {head.version}; wanted {FORMAT!r}, version {VERSION}")
     try:
-        return msgspec.msgpack.decode(raw, type=ProfileData, dec_hook=_array_in)
+        data = msgspec.msgpack.decode(raw, type=ProfileData, dec_hook=_array_in)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise ProfileError(f"a damaged quality profile: {error}") from None
+    size = (len(data.models),)
+    if data.incumbent not in data.models or data.means.shape != size or data.counts.shape != size:
+        raise ProfileError("a damaged quality profile: its models and its figures do not match")
+    if not len(data.guard.familiarity):
+        raise ProfileError("a damaged quality profile: it says nothing of what is familiar")
+    return data
 
 
 class _Head(Value, frozen=True):

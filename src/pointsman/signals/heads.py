@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.signals.features import BUCKETS, names, pieces
+from pointsman.signals.features import BUCKETS, LONGEST_CHARS, names, pieces
 from pointsman.types import Complexity, Intent, UseCase
 
 Floats = NDArray[np.float32]
@@ -106,7 +106,7 @@ class Heads:
         """How little this is like a request in the ten languages: the probability that it is noise, another language
         or data without a question, as trained on noise made for it."""
         odds = sum(map(mul, self._odd, oddities)) + self._odd[-1]
-        if some := words[:MOST_STRANGE]:
+        if some := [word[:LONGEST_CHARS] for word in words[:MOST_STRANGE]]:
             self._learn(some)
             odds += float(self._memory[[self._known[word] for word in some], STRANGE].sum()) / len(some)
         return _sigmoid(odds)
@@ -122,6 +122,7 @@ class Heads:
         """Log-odds, words × COLUMNS; many words say together what few say alone (divided by a root)."""
         if not words:
             return np.zeros((0, COLUMNS), np.float32)
+        words = [word[:LONGEST_CHARS] for word in words]
         self._learn(words)
         share = np.array(weights, np.float32)
         share *= 1.0 / np.sqrt(np.dot(share, share))

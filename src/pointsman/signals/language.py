@@ -49,6 +49,13 @@ FEWEST_WORDS_RARE, SHORT_WORDS = 8, 3
 _NOT_LATIN = INDIAN | {"und", "en", "sa", "ne", "ur", "bho", "or", "as", "si", "mr", "sd", "ks", "dv", "bo"}
 
 
+GREETINGS = frozenset("hi hey hello hii hiii helo hiya yo ok okay thanks thx bye".split())  # said in every language
+MOST_GREETING = 2
+GREETING = Scored(label="en", p=0.6, alternatives=(("und", 0.4),), evidence=("an English greeting, known to all",))
+LEAST_TOLD = 0.33  # a label of words in Latin letters less likely than this is none
+TARGETS = "en hi ta te bn mr gu kn ml pa".split()
+
+
 class Told(NamedTuple):
     """The language, and how it is written: `native`, `latin` (romanised) or `mixed`."""
 
@@ -118,6 +125,8 @@ class LanguageTeller:
         return Scored(label=language, p=SURE, evidence=(f"{script} letters",))
 
     def _latin(self, words: list[str], text: str) -> Told:
+        if len(words) <= MOST_GREETING and GREETINGS.issuperset(words):
+            return Told(GREETING, NATIVE)
         plain = latin_words(words, text)
         judge = self._latin_judge
         weighed = judge.model.weigh(plain)
@@ -128,7 +137,7 @@ class LanguageTeller:
             p = _probabilities(judge.heard(weighed.scores, guess, len(words)))
             name = _named(guess, len(words))
             why = f"; letter pairs of {guess.language}"
-        language = _ranked(judge, weighed, p.tolist(), f"{len(words)} words", why, name)
+        language = _or_undetermined(_ranked(judge, weighed, p.tolist(), f"{len(words)} words", why, name))
         return Told(language, ROMANISED if language.label in INDIAN else NATIVE)
 
     # ------------------------------------------------------------ two scripts
@@ -167,6 +176,15 @@ def _named(guess: Guess, words: int) -> str:
     """What a language that is none of ours is called; of Indian ones in Latin letters the identifier knows nothing."""
     trusted = guess.language in WIDESPREAD or (guess.is_reliable and words >= FEWEST_WORDS_RARE)
     return guess.language if trusted and guess.language not in _NOT_LATIN else "und"
+
+
+def _or_undetermined(language: Scored) -> Scored:
+    """A guess among many is none: what was guessed stays visible as the first alternative."""
+    if language.p >= LEAST_TOLD or language.label == "und":
+        return language
+    known = tuple(one for one in language.alternatives if one[0] != "und")
+    p = dict(language.alternatives).get("und", 0.0)
+    return Scored(label="und", p=p, alternatives=((language.label, language.p), *known), evidence=language.evidence)
 
 
 def _by_digits(found: dict[str, tuple[float, list[str]]]) -> Scored:
@@ -216,10 +234,15 @@ _BY_NAME = {
     "bangla": "bn", "marathi": "mr", "gujarati": "gu", "kannada": "kn", "malayalam": "ml", "manglish": "ml",
     "punjabi": "pa",
 }  # fmt: skip
-_NO_HINT = frozenset({"", "auto", "und", "unknown", "any"})
+_NO_HINT = frozenset("auto und unknown any none null mul multi multiple mixed undefined".split())
+_THREE_LETTERS = dict(zip("eng hin tam tel ben mar guj kan mal pan".split(), TARGETS, strict=True))  # ISO 639-2
+_SUBTAG = re.compile(r"[a-z]{2,3}$")
 
 
 def hinted(language: str | None) -> str:
     """The primary subtag of what a caller wrote (`hi-IN`, `HI`, `Hindi` → `hi`); empty where it says nothing."""
-    name = (language or "").strip().lower()
-    return "" if name in _NO_HINT else _BY_NAME.get(name) or name.replace("_", "-").split("-", 1)[0]
+    name = (language or "").partition("(")[0].strip().lower()
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    tag = name.replace("_", "-").split("-", 1)[0]
+    return "" if tag in _NO_HINT or not _SUBTAG.match(tag) else _THREE_LETTERS.get(tag, tag)

@@ -109,7 +109,7 @@ class Opinion:
         best = int(own.argmax())
         evidence = (f"the encoder: {labels[best]} at {own[best]:.2f}", *first.evidence[: MOST_EVIDENCE - 1])
         odds = {label: float(p) for label, p in zip(labels, pooled, strict=True)}
-        return or_abstain(ranked(odds, lambda _: evidence), self._abstain_below, SAFE[question])
+        return or_abstain(ranked(odds, lambda _: evidence, is_complete=True), self._abstain_below, SAFE[question])
 
     def __repr__(self) -> str:
         landmarks, size = self._heads.landmarks.shape

@@ -45,8 +45,9 @@ _LONG_FORMS = frozenset(
     "essay article story blog report chapter speech nibandh kahani निबंध कहानी लेख कथा गोष्ट রচনা গল্প নিবন্ধ નિબંધ વાર્તા "
     "ਲੇਖ ਕਹਾਣੀ கட்டுரை கதை వ్యాసం కథ ಪ್ರಬಂಧ ಕಥೆ ഉപന്യാസം കഥ".split()
 )
+LEAST_LONG = 0.2  # of a long answer, for "story" and its like to be what is to be written
 _SHORT_FORMS = frozenset(
-    "briefly short concise oneline संक्षेप थोडक्यात সংক্ষেপে ટૂંકમાં ਸੰਖੇਪ சுருக்கமாக క్లుప్తంగా ಸಂಕ್ಷಿಪ್ತವಾಗಿ ചുരുക്കത്തിൽ".split()
+    "brief briefly short concise oneline संक्षेप थोडक्यात সংক্ষেপে ટૂંકમાં ਸੰਖੇਪ சுருக்கமாக క్లుప్తంగా ಸಂಕ್ಷಿಪ್ತವಾಗಿ ചുരുക്കത്തിൽ".split()
 )
 
 
@@ -114,10 +115,10 @@ def output_tokens(
         expected = int(stated[1]) * _UNITS[stated[2]]
     elif not _SHORT_FORMS.isdisjoint(reading.words):
         expected = SHORT_ANSWER
+    elif learned and (learned[-1] < LEAST_LONG or _LONG_FORMS.isdisjoint(reading.words)):
+        expected = int(sum(map(mul, learned, BY_LENGTH)))
     elif not _LONG_FORMS.isdisjoint(reading.words):
         expected = LONG_ANSWER
-    elif learned:
-        expected = int(sum(map(mul, learned, BY_LENGTH)))
     else:
         expected = ANSWER[Complexity(complexity)] + MORE_FOR.get(Intent(intent), 0)
     if told.script != ROMANISED and told.language.label in INDIAN:
