@@ -24,6 +24,7 @@ from rich.markup import escape
 
 from bench.load import Job, Result
 from bench.processes import NotReadyError, cpu_s, rss_bytes
+from bench.readme import rewrite
 from bench.report import Measurement, Report, show
 from bench.servers import (
     BUFFERED,
@@ -192,6 +193,7 @@ def measure(stack: ExitStack, arguments: argparse.Namespace, console: Console) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="about 20 s instead of 90 s; figures scatter more")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table of costs into this page")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL", help="measure this server as well")
     arguments = parser.parse_args()
@@ -203,6 +205,8 @@ def main() -> int:
         console.print(f"[red]{escape(str(error))}[/]", highlight=False)
         return 1
     show(report, console)
+    if arguments.readme:
+        rewrite(arguments.readme, report)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     return 0

@@ -19,6 +19,7 @@ CONFIG = """\
 server: {{ port: {port} }}
 routing:
   enabled: {routing}
+  encoder: {{ enabled: false }}  # an engine too; train.measure_encoder has its time and memory
   default_model: {buffered}
   use_cases: {{ general: [{buffered}], code: [{buffered}], reasoning: [{buffered}] }}
 models:

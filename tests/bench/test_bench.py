@@ -156,7 +156,7 @@ def test_slopes_medians_and_targets() -> None:
     figures = figures_of(server, kept, 130_000_000, 140_000_000, direct_p50_ms=0.25, direct_p99_ms=0.5)
     assert (figures.buffered_us, figures.event_us, figures.joined_event_us) == (470.0, 5.0, 0.0)
     assert (figures.added_p50_ms, figures.added_p99_ms, figures.idle_mb) == (0.75, 1.5, 130.0)
-    memory = {ROUTING_OFF: 170_000_000}
+    memory = {ROUTING_OFF: 130_000_000}
     report = Report.of([server], {ROUTING_OFF: kept}, memory, memory, direct_p50_ms=0.25, direct_p99_ms=0.5)
     assert [miss.split(": ")[1] for miss in report.misses] == [
         "CPU of a buffered request without the classifier, µs",
