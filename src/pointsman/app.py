@@ -178,7 +178,7 @@ def profile_of(settings: Settings) -> QualityProfile | None:
     if path is None:
         return None
     try:
-        profile = QualityProfile.load(Path(path).expanduser())
+        profile = QualityProfile.from_bytes(Path(path).expanduser().read_bytes())
     except (OSError, ProfileError) as error:
         raise ConfigError((f"routing.profile: {error}; write one with `pointsman calibrate`",)) from None
     if not {model.id for model in settings.models} & set(profile.models):

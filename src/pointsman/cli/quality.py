@@ -144,7 +144,7 @@ def _answer(question: Question, estimates: tuple[Estimate, ...], choice: Choice)
 
 def _load(path: Path) -> QualityProfile:
     try:
-        return QualityProfile.load(path)
+        return QualityProfile.from_bytes(path.read_bytes())
     except (ProfileError, OSError) as error:
         _refuse(f"{path}: {error}")
         raise typer.Exit(MISUSED) from None

@@ -8,7 +8,6 @@ low ≤ mean ≤ high; the guard leaves the incumbent only where the lower bound
 not novel.
 """
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -128,11 +127,6 @@ class QualityProfile:
         self.data = data
         self._rows = {model: row for row, model in enumerate(data.models)}
         self._parts = data.parts.widened()
-
-    @classmethod
-    def load(cls, path: str | Path) -> "QualityProfile":
-        """Read a profile. Raises ProfileError where it is none, OSError where it cannot be read."""
-        return cls.from_bytes(Path(path).read_bytes())
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "QualityProfile":
