@@ -12,61 +12,50 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pointsman import settings_file as file
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
+from pointsman.settings_base import LABELS, Id, Label, Section, Share, Words
 from pointsman.settings_file import KeyPath
-from pointsman.types import Complexity, Intent, Kind, Modality, UseCase
+from pointsman.settings_models import (
+    LlamaCppModel,
+    ManagedBase,
+    Model,
+    ModelBase,
+    OcrModel,
+    OpenAiModel,
+    Source,
+    SttModel,
+    TtsModel,
+    sources_of,
+)
+from pointsman.types import Complexity, Intent, UseCase
+
+__all__ = [
+    "LABELS",
+    "LlamaCppModel",
+    "ManagedBase",
+    "Model",
+    "ModelBase",
+    "OcrModel",
+    "OpenAiModel",
+    "Section",
+    "Settings",
+    "Source",
+    "SttModel",
+    "TtsModel",
+    "load",
+    "parse",
+    "schema",
+    "sources_of",
+]
 
 AUTO = "auto"
 Strategy = Literal["balanced", "quality", "cost", "latency", "round_robin", "least_busy", "fixed"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
-LABELS = (*UseCase, *Intent)
-SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed"),
-    *("repeat_penalty", "frequency_penalty", "presence_penalty"),
-)
-
-
-def _url(value: str) -> str:
-    """Scheme, host and port must be there; a name, a password, a query must not."""
-    try:
-        parts = urlsplit(value)
-        is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_good = False
-    if not is_good or parts.query or parts.fragment or any(not char.isprintable() or char == " " for char in value):
-        raise words.said(
-            f"must be a URL such as http://127.0.0.1:8000/v1, not {words.quoted(value.rpartition('@')[2])}"
-        )
-    if parts.username is not None or parts.password is not None:
-        raise words.said("must not hold a password; name the variable that holds the key in `api_key_env`")
-    return value
-
-
-Id = Annotated[str, *words.matching(r"[A-Za-z0-9][A-Za-z0-9._:-]*", "be letters, digits and any of . _ : -")]
-Label = Annotated[str, *words.one_of(LABELS)]
-Language = Annotated[str, *words.matching(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", "be a language code such as en or hi")]
-Words = Annotated[str, *words.matching(r"[\s\S]*\S[\s\S]*", "hold at least one word")]
-Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"format": "uri", "pattern": "^https?://"})]
-Sha256 = Annotated[str, *words.matching(r"[0-9a-f]{64}", "be 64 hexadecimal digits, lower case")]
-Variable = Annotated[
-    str,
-    *words.matching(
-        r"[A-Za-z_][A-Za-z0-9_]*", "be the name of an environment variable, never the key itself", is_secret=True
-    ),
-]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """Frozen and strict, and refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ServerSettings(Section):
@@ -217,124 +206,6 @@ class RoutingSettings(Section):
     encoder: EncoderSettings = Field(EncoderSettings(), description="The second opinion on what is unsure.")
 
 
-class Source(Section):
-    """Where weights come from: exactly one of `packaged`, `file`, `url`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["packaged"]}, {"required": ["file"]}, {"required": ["url"]}]}
-    )
-
-    packaged: Id | None = Field(None, description="A name of the built-in catalogue of weights inside Python packages.")
-    file: Words | None = Field(None, description="Path of a file or folder on this machine.")
-    url: Url | None = Field(None, description="Where to download from; resumed when interrupted.")
-    sha256: Sha256 | None = Field(None, description="Pinned hash of a `file` or `url`.")
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if sum(value is not None for value in (self.packaged, self.file, self.url)) != 1:
-            raise words.said("must name exactly one of `packaged`, `file`, `url`")
-        if self.packaged and self.sha256:
-            raise words.said("has a `sha256`, but packaged weights carry their own; remove it")
-        return self
-
-    def __str__(self) -> str:
-        return self.packaged or self.file or self.url or ""
-
-
-class ModelBase(Section):
-    id: Id = Field(description="What callers name; unique.")
-    name: Words | None = Field(None, description="A longer name for people; default: the id.")
-    inputs: tuple[Modality, ...] | None = Field(None, description="Modalities it takes; default: by backend.")
-    outputs: tuple[Modality, ...] | None = Field(None, description="Modalities it gives; default: by backend.")
-    kinds: tuple[Kind, ...] | None = Field(None, description="Endpoints it serves; default: by backend.")
-    languages: tuple[Language, ...] = Field((), description="Languages it is good for; empty: all.")
-    context_tokens: int = Field(0, ge=0, description="Longest prompt plus answer; 0: unknown.")
-    tools: bool = Field(False, description="Whether it can call tools.")
-    quality: Mapping[Label, Share] = Field({}, description="Prior quality in [0, 1] by intent or use case.")
-    cost_per_mtok: float = Field(0, ge=0, description="Price of a million tokens, in any one currency.")
-    tokens_per_s: float = Field(0, ge=0, description="Expected speed; 0: unknown. Corrected by measurement.")
-
-
-class ManagedBase(ModelBase):
-    """A model whose process Pointsman starts and stops."""
-
-    preload: bool = Field(False, description="Load at start.")
-    pin: bool = Field(False, description="Never evict.")
-    ttl_s: float | None = Field(None, gt=0, description="Unload after this long without use.")
-    memory_gb: float | None = Field(None, gt=0, description="Footprint; default: estimated by the backend.")
-    slots: int = Field(1, ge=1, description="Requests it answers at the same time.")
-    threads: int | None = Field(None, ge=1, description="Compute threads; default: cores − 1.")
-
-
-class LlamaCppModel(ManagedBase):
-    """llama.cpp in a child process (`xllamacpp`)."""
-
-    backend: Literal["llama_cpp"] = Field(description="llama.cpp in a child process.")
-    source: Source = Field(description="A GGUF file.")
-    n_ctx: int = Field(4096, ge=256, description="Context of each slot, tokens.")
-    gpu_layers: int = Field(0, ge=0, description="Layers to put on the GPU.")
-    sampling: Mapping[Annotated[str, *words.one_of(SAMPLING)], float] = Field(
-        {}, description="Sampling defaults for what the caller leaves open."
-    )
-
-
-class SttModel(ManagedBase):
-    """faster-whisper in a child process."""
-
-    backend: Literal["stt"] = Field(description="Speech to text: faster-whisper in a child process.")
-    source: Source = Field(description="Whisper weights in CTranslate2's format.")
-    beam_size: int = Field(1, ge=1, description="Beams of the search; more is slower and a little better.")
-    initial_prompts: Mapping[Language, str] = Field(
-        {}, description="Language → prompt that fixes the script, such as Devanagari for hi."
-    )
-
-
-class TtsModel(ManagedBase):
-    """piper where a voice is given, espeak-ng for every other language, in one child process."""
-
-    backend: Literal["tts"] = Field(description="Text to speech in a child process.")
-    voices: Mapping[Language, Source] = Field({}, description="Language → piper voice; espeak-ng speaks the others.")
-    default_language: Language = Field("en", description="Spoken where the text's language cannot be told.")
-
-
-class OcrModel(ManagedBase):
-    """RapidOCR and video frame sampling in a child process: a modest reader of images and short videos."""
-
-    backend: Literal["ocr"] = Field(description="Reader of images and short videos in a child process.")
-    max_frames: int = Field(8, ge=1, le=64, description="Frames sampled from a video.")
-    speech: Source | None = Field(None, description="Whisper weights, to transcribe a video's sound too.")
-
-
-class OpenAiModel(ModelBase):
-    """Any OpenAI-compatible URL; several URLs are instances of one model."""
-
-    backend: Literal["openai"] = Field(description="An OpenAI-compatible server that somebody else runs.")
-    url: Url | None = Field(None, description="Base URL, with /v1 where the server has it.")
-    urls: tuple[Url, ...] = Field((), description="Base URLs of further instances of the same model.")
-    model: Words | None = Field(None, description="What the server calls the model; default: the id.")
-    api_key_env: Variable | None = Field(
-        None, description="Environment variable that holds the key. Keys are never in this file."
-    )
-    slots: int = Field(64, ge=1, description="Requests each instance may have under way.")
-    stream_usage: bool = Field(True, description="Ask for token usage at the end of streams.")
-
-    @model_validator(mode="after")
-    def _has_urls(self) -> Self:
-        urls = self.all_urls()
-        if not urls:
-            raise words.said("has no URL; give `url` or `urls`")
-        if len(set(urls)) < len(urls):
-            raise words.said("names one URL twice; each instance has its own")
-        return self
-
-    def all_urls(self) -> tuple[str, ...]:
-        """One per instance."""
-        return ((self.url,) if self.url else ()) + self.urls
-
-
-Model = Annotated[LlamaCppModel | SttModel | TtsModel | OcrModel | OpenAiModel, Field(discriminator="backend")]
-
-
 class LogSettings(Section):
     """What is written to standard error."""
 
@@ -356,17 +227,6 @@ class Settings(Section):
 
     def cache_path(self) -> Path:
         return Path(self.cache_dir).expanduser()
-
-
-def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
-    """The weights a model needs, each with its path inside the model (`source`, `voices.en`); none for remote ones."""
-    if isinstance(model, LlamaCppModel | SttModel):
-        return (("source", model.source),)
-    if isinstance(model, TtsModel):
-        return tuple((f"voices.{language}", voice) for language, voice in model.voices.items())
-    if isinstance(model, OcrModel) and model.speech:
-        return (("speech", model.speech),)
-    return ()
 
 
 # ---------------------------------------------------------------- reading
