@@ -41,6 +41,8 @@ TABLE: dict[str, Row] = {
     "out_of_memory_budget": Row(503, "overloaded_error", True),
     "loading_failed": Row(503, "overloaded_error", True),
     "fetch_failed": Row(503, "overloaded_error", True),
+    "out_of_memory": Row(503, "overloaded_error", True),
+    "sleep_failed": Row(503, "overloaded_error", True),
     "draining": Row(503, "overloaded_error", True),
     # an upstream is at fault
     "upstream_unreachable": Row(502, "upstream_error", True),

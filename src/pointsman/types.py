@@ -335,11 +335,16 @@ class Endpoint(Value, frozen=True):
 
 
 class Footprint(Value, frozen=True):
-    """Estimated memory of a running deployment. Pages of a mapped file (`weights_bytes`) are shared cache."""
+    """Estimated memory of a running deployment. Pages of a mapped file (`weights_bytes`) are shared cache.
+
+    `gpu_bytes`: (GPU index, bytes) beside the host's. `asleep_bytes`: host memory while asleep; 0: it cannot sleep.
+    """
 
     weights_bytes: int = 0
     kv_bytes: int = 0
     overhead_bytes: int = 0
+    gpu_bytes: tuple[tuple[int, int], ...] = ()
+    asleep_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:

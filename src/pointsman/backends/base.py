@@ -7,7 +7,7 @@ One backend object stands for one deployment. It is driven by the fleet (start, 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pointsman.clock import Clock
 from pointsman.settings import Source
@@ -104,4 +104,20 @@ class Backend(Protocol):
 
     def call(self, lease: Lease, request: Request) -> AbstractAsyncContextManager[HttpReply]:
         """Send the request on the lease. Leaving the context closes the upstream connection, which cancels its work."""
+        ...
+
+
+@runtime_checkable
+class Sleeper(Protocol):
+    """A backend whose engine can give memory back without ending. Whether it did is measured by the fleet, not asked."""
+
+    @property
+    def can_sleep(self) -> bool: ...
+
+    async def sleep(self) -> None:
+        """Return when the engine sleeps. Raises UpstreamError `sleep_failed`."""
+        ...
+
+    async def wake(self) -> None:
+        """Return when a warm-up request was answered. Raises UpstreamError `loading_failed`."""
         ...
