@@ -109,7 +109,7 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Sleeper(Protocol):
-    """A backend whose engine can give memory back without ending. Whether it did is measured by the fleet, not asked."""
+    """A backend whose engine can give memory back without ending. Whether it did, the fleet measures."""
 
     @property
     def can_sleep(self) -> bool: ...
