@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psutil
 import pytest
 import uvloop
 
@@ -180,3 +182,37 @@ def test_two_streams_at_once_share_the_work(smollm2: Path, tmp_path: Path) -> No
         return [status for status, _ in await asyncio.gather(*(ask(backend, lease, asked) for _ in range(4)))]
 
     assert on_real(model(smollm2, slots=2), tmp_path, use) == [200] * 4
+
+
+@pytest.mark.real
+def test_asleep_it_gives_its_memory_back_and_keeps_its_port(smollm2: Path, tmp_path: Path) -> None:
+    async def use(backend: ManagedBackend, lease: Lease, http: AiohttpClient) -> None:
+        child = psutil.Process().children()[0]
+        awake_bytes = child.memory_info().rss
+        port = int(lease.endpoint.base_url.split(":")[2].split("/")[0])
+        for _ in range(2):
+            await backend.sleep()
+            assert child.memory_info().rss < awake_bytes / 2
+            with socket.socket() as thief, pytest.raises(OSError, match="in use"):
+                thief.bind(("127.0.0.1", port))
+            await backend.wake()
+            assert child.memory_info().rss > awake_bytes * 0.9
+            status, _answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Hi"), max_tokens=1))
+            assert status == 200
+
+    on_real(model(smollm2), tmp_path, use)
+
+
+@pytest.mark.real
+def test_one_that_cannot_wake_says_so(smollm2: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    shutil.copyfile(smollm2, copy)
+
+    async def use(backend: ManagedBackend, lease: Lease, _: AiohttpClient) -> None:
+        await backend.sleep()
+        copy.unlink()
+        with pytest.raises(UpstreamError, match="did not wake") as caught:
+            await backend.wake()
+        assert caught.value.code == "loading_failed"
+
+    on_real(model(copy), tmp_path, use)

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import uvloop
 
-from pointsman.backends.base import Toolbox
-from pointsman.backends.managed import Launch, ManagedBackend, WarmUp, default_threads
+from pointsman.backends.base import Sleeper, Toolbox
+from pointsman.backends.managed import Launch, ManagedBackend, Nap, Order, Post, WarmUp, default_threads
 from pointsman.clock import SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.errors import UpstreamError
@@ -28,14 +28,24 @@ CHILD = """
     import http.server, json, os, sys, time
     from pointsman.backends.worker import lifeline
 
-    config = json.loads(lifeline.receive_config())
+    import queue, threading
+    orders = queue.SimpleQueue()
+    config = json.loads(lifeline.receive_config(orders.put))
+
+    def obey():
+        while order := orders.get():
+            lifeline.done(config["refuses"])
+
+    threading.Thread(target=obey, daemon=True).start()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.say(config["health"], b"{}")
 
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(int(self.headers["content-length"] or 0))
+            if "/nap" in self.path:
+                return self.say(config["nap_status"], self.path.encode())
             time.sleep(config["pause_s"])
             if config["dies"]:
                 sys.stderr.write("out of memory\\n")
@@ -62,6 +72,7 @@ class Tiny:
     def __init__(self, *sources: Source, **config: Any) -> None:
         self._sources = sources
         self._config = {"health": 200, "status": 200, "pause_s": 0, "dies": False, "answer": ""} | config
+        self._config = {"refuses": "", "nap_status": 204} | self._config
         self.keys: list[str] = []
 
     def sources(self) -> tuple[Source, ...]:
@@ -81,6 +92,13 @@ class Tiny:
     def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
         known_bytes = sum(path.stat().st_size for path in paths if path)
         return Footprint(weights_bytes=known_bytes, kv_bytes=10, overhead_bytes=1)
+
+
+class Drowsy(Tiny):
+    """One that sleeps by an order and a request."""
+
+    def nap(self) -> Nap:
+        return Nap(sleep=(Order(word="sleep"), Post(path="/nap?level=1")), wake=(Post(path="/nap"),), limit_s=5)
 
 
 def source(**where: str) -> Source:
@@ -174,7 +192,7 @@ def test_listening_is_not_ready(tmp_path: Path) -> None:
 
 def test_a_child_that_dies_at_its_first_request(tmp_path: Path) -> None:
     error = failure(Tiny(dies=True), tmp_path)
-    assert error.code == "loading_failed"
+    assert error.code == "out_of_memory"
     assert error.message.endswith("out of memory")
 
 
@@ -227,6 +245,60 @@ def test_a_sick_engine_fails_its_probe(tmp_path: Path) -> None:
             with pytest.raises(UpstreamError, match="health 503") as caught:
                 await backend.probe()
             assert caught.value.upstream_status == 503
+
+    uvloop.run(scene())
+
+
+# ---------------------------------------------------------------- asleep
+
+
+def test_it_sleeps_and_wakes_by_its_engines_steps(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with backend_of(Drowsy(), tmp_path) as backend:
+            assert isinstance(backend, Sleeper)
+            assert backend.can_sleep
+            await backend.start()
+            await backend.sleep()
+            await backend.wake()
+
+    uvloop.run(scene())
+
+
+def nap_failure(engine: Tiny, folder: Path, *, start: bool = True) -> str:
+    async def scene() -> str:
+        async with backend_of(engine, folder) as backend:
+            if start:
+                await backend.start()
+            with pytest.raises(UpstreamError) as caught:
+                await backend.sleep()
+            assert caught.value.code == "sleep_failed"
+            return caught.value.message
+
+    return uvloop.run(scene())
+
+
+def test_a_sleep_that_fails_says_why(tmp_path: Path) -> None:
+    assert "it is not running" in nap_failure(Drowsy(), tmp_path, start=False)
+    assert "it cannot, as it is configured" in nap_failure(Tiny(), tmp_path)
+    assert "could not sleep: not tired" in nap_failure(Drowsy(refuses="not tired"), tmp_path)
+    assert "POST /nap?level=1: HTTP 404" in nap_failure(Drowsy(nap_status=404), tmp_path)
+
+
+def test_it_is_awake_when_it_answers_its_warm_up(tmp_path: Path) -> None:
+    class Deaf(Drowsy):
+        def nap(self) -> Nap:
+            return Nap(sleep=(), wake=(Post(path="/nap"),))
+
+        def warm_up(self) -> WarmUp:
+            self.warmed = getattr(self, "warmed", 0) + 1
+            return WarmUp(path="/chat/completions" if self.warmed == 1 else "/nap/dead", body=b"{}")
+
+    async def scene() -> None:
+        async with backend_of(Deaf(), tmp_path) as backend:
+            await backend.start()
+            with pytest.raises(UpstreamError, match="HTTP 204") as caught:
+                await backend.wake()
+            assert caught.value.code == "loading_failed"
 
     uvloop.run(scene())
 

@@ -16,9 +16,10 @@ import psutil
 import pytest
 import uvloop
 
-from pointsman.backends.process import MAX_LOG_BYTES, ChildProcess
+from pointsman.backends.process import MAX_LOG_BYTES, ChildProcess, load_problem
 from pointsman.clock import SystemClock
 from pointsman.errors import UpstreamError
+from pointsman.types import Exit
 
 LISTENING = """
     from pointsman.backends.worker import lifeline
@@ -40,6 +41,20 @@ SILENT = """
     import time
     lifeline.receive_config()
     time.sleep(60)
+"""
+
+OBEDIENT = """
+    from pointsman.backends.worker import lifeline
+    import queue, time
+    orders = queue.SimpleQueue()
+    lifeline.receive_config(orders.put)
+    lifeline.announce(4242)
+    while True:
+        match orders.get():
+            case "jump": lifeline.done()
+            case "fly": lifeline.done("no wings")
+            case "think": time.sleep(60)
+            case "die": raise SystemExit
 """
 
 
@@ -344,3 +359,48 @@ def test_a_parent_that_dies_before_the_child_has_begun(tmp_path: Path) -> None:
         parent.kill()
         parent.communicate()
     assert until(lambda: not is_alive(child.pid)) < 2
+
+
+def test_a_child_takes_orders(tmp_path: Path) -> None:
+    async def scene() -> None:
+        child = await spawn(OBEDIENT, tmp_path)
+        for _ in range(2):
+            await child.order("jump", 5)
+            with pytest.raises(UpstreamError, match="could not fly: no wings"):
+                await child.order("fly", 5)
+        with pytest.raises(UpstreamError, match="ended when told to die"):
+            await child.order("die", 5)
+        assert (await child.exited()).code == 0
+
+    uvloop.run(scene())
+
+
+def test_who_does_not_wait_for_the_answer_to_an_order_ends_the_child(tmp_path: Path) -> None:
+    async def scene() -> None:
+        child = await spawn(OBEDIENT, tmp_path)
+        with pytest.raises(UpstreamError, match=r"did not think within 0\.05 s"):
+            await child.order("think", 0.05)
+        await asyncio.wait_for(child.exited(), 1)
+        child = await spawn(OBEDIENT, tmp_path)
+        task = asyncio.create_task(child.order("think", 5))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait_for(child.exited(), 1)
+
+    uvloop.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "problem"),
+    [
+        (-9, "", "out_of_memory"),
+        (-6, "terminate called after throwing an instance of 'std::bad_alloc'", "out_of_memory"),
+        (1, "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 900.00 MiB: cudaMalloc failed: x", "out_of_memory"),
+        (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "out_of_memory"),
+        (1, "ggml_aligned_malloc: insufficient memory (attempted to allocate 1.0 MB)", "out_of_memory"),
+        (1, "failed to load model", "loading_failed"),
+        (-11, "", "loading_failed"),
+    ],
+)
+def test_why_a_start_failed(code: int, words: str, problem: str) -> None:
+    assert load_problem(Exit(code=code, log_tail=words)) == problem

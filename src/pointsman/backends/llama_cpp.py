@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.backends.gguf import Header, read_header
-from pointsman.backends.managed import Launch, WarmUp, default_threads, worker_argv
+from pointsman.backends.managed import Launch, Nap, Order, WarmUp, default_threads, worker_argv
 from pointsman.backends.worker.llama_cpp import LlamaCppConfig
 from pointsman.errors import UpstreamError
 from pointsman.settings import LlamaCppModel, Source
@@ -58,6 +58,9 @@ class LlamaCpp:
         kind = next((kind for kind in WARM_UPS if kind in self._kinds), Kind.CHAT)
         path, body = WARM_UPS[kind]
         return WarmUp(path=path, body=body)
+
+    def nap(self) -> Nap:
+        return Nap(sleep=(Order(word="sleep"),), wake=(Order(word="wake"),))
 
     def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
         """The file (mapped, shared cache), the cache of all slots, and what the vocabulary costs."""

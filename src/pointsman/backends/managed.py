@@ -8,25 +8,27 @@ would kill it; whatever interrupts `start`, no child is left. The fleet starts a
 only without leases.
 """
 
+import asyncio
 import contextlib
 import os
 import secrets
 import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from pointsman.backends import openai_http
 from pointsman.backends.base import HttpReply, Toolbox
-from pointsman.backends.process import ChildProcess
+from pointsman.backends.process import ChildProcess, load_problem
 from pointsman.errors import PointsmanError, UpstreamError
 from pointsman.settings import Source
-from pointsman.types import Endpoint, Footprint, FormFile, Lease, Request, Running, Value
+from pointsman.types import Endpoint, Exit, Footprint, FormFile, Lease, Request, Running, Value
 
 STOP_GRACE_S = 2.0
 PROBE_TIMEOUT_S = 5.0
+DYING_S = 1.0
 
 
 class Launch(Value, frozen=True):
@@ -76,6 +78,36 @@ class Engine(Protocol):
         ...
 
 
+class Post(Value, frozen=True):
+    """POST to a path below the child's root (`/sleep?level=1`), with its key; the answer must be 2xx."""
+
+    path: str
+    body: bytes = b""
+
+
+class Order(Value, frozen=True):
+    """One word over the lifeline, to a worker of ours that takes orders."""
+
+    word: str
+
+
+class Nap(Value, frozen=True):
+    """How a child falls asleep and how it wakes: steps, one after the other, each within `limit_s`."""
+
+    sleep: tuple[Post | Order, ...]
+    wake: tuple[Post | Order, ...]
+    limit_s: float = 60.0
+
+
+@runtime_checkable
+class Sleepy(Protocol):
+    """An `Engine` that can give its memory back without ending."""
+
+    def nap(self) -> Nap | None:
+        """None where it cannot, as it is configured. Pure."""
+        ...
+
+
 def worker_argv(module: str) -> tuple[str, ...]:
     """This interpreter running `pointsman.backends.worker.<module>`."""
     return (sys.executable, "-m", f"pointsman.backends.worker.{module}")
@@ -93,7 +125,7 @@ def default_threads() -> int:
 
 
 class ManagedBackend:
-    """`backends.base.Backend` for a child process."""
+    """`backends.base.Backend`, and `Sleeper`, for a child process."""
 
     is_managed = True
 
@@ -102,6 +134,7 @@ class ManagedBackend:
         self._engine = engine
         self._toolbox = toolbox
         self._child: ChildProcess | None = None
+        self._api_key = ""
         self._wire = openai_http.Wire()
 
     def footprint(self) -> Footprint:
@@ -118,8 +151,8 @@ class ManagedBackend:
         await self.stop()
         tools = self._toolbox
         paths = tuple([await tools.weights.fetch(source) for source in self._engine.sources()])
-        api_key = secrets.token_urlsafe(24)
-        launch = self._engine.launch(paths, api_key)
+        self._api_key = secrets.token_urlsafe(24)
+        launch = self._engine.launch(paths, self._api_key)
         child = await ChildProcess.spawn(
             launch.argv,
             launch.config,
@@ -128,7 +161,7 @@ class ManagedBackend:
             ready_timeout_s=tools.load_timeout_s,
             env=launch.env,
         )
-        endpoint = Endpoint(base_url=f"http://127.0.0.1:{child.port}/v1", upstream_model=self.model_id, api_key=api_key)
+        endpoint = self._endpoint(child)
         try:
             await self._warm_up(child, endpoint)
         except BaseException:  # cancellation too: nobody else has a handle to this child
@@ -162,6 +195,57 @@ class ManagedBackend:
     def call(self, lease: Lease, request: Request) -> AbstractAsyncContextManager[HttpReply]:
         return openai_http.call(self._toolbox.http, lease, request, self._wire)
 
+    # ------------------------------------------------------------ asleep
+
+    @property
+    def can_sleep(self) -> bool:
+        return self._nap() is not None
+
+    async def sleep(self) -> None:
+        await self._take_steps("sleep", "sleep_failed")
+
+    async def wake(self) -> None:
+        child = await self._take_steps("wake", "loading_failed")
+        await self._warm_up(child, self._endpoint(child))
+
+    def _nap(self) -> Nap | None:
+        return self._engine.nap() if isinstance(self._engine, Sleepy) else None
+
+    async def _take_steps(self, name: str, code: str) -> ChildProcess:
+        """Those of `Nap.sleep` or `Nap.wake`. Raises UpstreamError with the code."""
+        child, nap = self._child, self._nap()
+        if child is None or nap is None:
+            why = "is not running" if child is None else "cannot, as it is configured"
+            raise UpstreamError(f"`{self.model_id}` cannot {name}: it {why}", code=code)
+        try:
+            for step in nap.sleep if name == "sleep" else nap.wake:
+                if isinstance(step, Order):
+                    await child.order(step.word, nap.limit_s)
+                else:
+                    await self._post(child, step, nap.limit_s)
+        except UpstreamError as error:
+            raise UpstreamError(f"`{self.model_id}` did not {name}: {error.message}", code=code) from error
+        return child
+
+    async def _post(self, child: ChildProcess, step: Post, limit_s: float) -> None:
+        async with self._toolbox.http.post(
+            f"http://127.0.0.1:{child.port}{step.path}",
+            body=step.body,
+            headers=openai_http.bearer(self._api_key),
+            first_byte_timeout_s=limit_s,
+            idle_timeout_s=limit_s,
+        ) as reply:
+            status, answer = reply.status, await reply.read()
+        if status // 100 != 2:
+            said = answer[:200].decode("utf-8", "replace")
+            raise UpstreamError(f"POST {step.path}: HTTP {status}: {said}", upstream_status=status)
+
+    # ------------------------------------------------------------ helpers
+
+    def _endpoint(self, child: ChildProcess) -> Endpoint:
+        base_url = f"http://127.0.0.1:{child.port}/v1"
+        return Endpoint(base_url=base_url, upstream_model=self.model_id, api_key=self._api_key)
+
     async def _warm_up(self, child: ChildProcess, endpoint: Endpoint) -> None:
         warm, left_s = self._engine.warm_up(), max(1.0, self._toolbox.load_timeout_s - child.ready_in_s)
         try:
@@ -176,15 +260,19 @@ class ManagedBackend:
             ) as reply:
                 status, answer = reply.status, await reply.read()
         except PointsmanError as error:
-            raise self._failed(child, error.message) from error
+            raise await self._failed(child, error.message) from error
         if status != 200 or not answer:
-            raise self._failed(child, f"HTTP {status}: {answer[:300].decode('utf-8', 'replace')}")
+            raise await self._failed(child, f"HTTP {status}: {answer[:300].decode('utf-8', 'replace')}")
 
-    def _failed(self, child: ChildProcess, why: str) -> UpstreamError:
+    async def _failed(self, child: ChildProcess, why: str) -> UpstreamError:
+        ended = Exit(code=0, log_tail=why)
+        with contextlib.suppress(TimeoutError):  # how it died, where it did
+            async with asyncio.timeout(DYING_S):
+                ended = await child.exited()
         said = child.log_tail() or "nothing"
         return UpstreamError(
             f"`{self.model_id}` started but did not answer its warm-up request ({why}). Its log says: {said}",
-            code="loading_failed",
+            code=load_problem(ended),
         )
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -29,11 +30,19 @@ TAIL_BYTES = 4096
 TAIL_LINES = 20
 DYING_S = 1.0
 MAX_LOG_BYTES = 16 * 1024 * 1024
+OUT_OF_MEMORY = re.compile(
+    r"(?i)out of memory|OutOfMemory|bad_alloc|MemoryError|insufficient memory|No available memory"
+    r"|(cannot|can't|unable to|failed to|could not) allocate|cudaMalloc failed|less than desired GPU memory"
+)
 SECRET = re.compile(r"(?i)(^|_)(key|token|secret|password|credentials?)s?($|_)")
 
 
 class _Announcement(msgspec.Struct):
     port: int
+
+
+class _Done(msgspec.Struct):
+    error: str
 
 
 class ChildProcess:
@@ -101,6 +110,26 @@ class ChildProcess:
             self.kill()
             raise
 
+    async def order(self, word: str, limit_s: float) -> None:
+        """Say one word to a child that takes orders, and return when it is done; one order at a time.
+
+        Raises UpstreamError with the child's reason, or where it ends or stays silent. Who does not wait for the answer
+        (the limit, a cancellation) ends the child: nobody could tell that answer from the next one.
+        """
+        try:
+            async with asyncio.timeout(limit_s):
+                said = await self._converse(word.encode())
+        except TimeoutError:
+            self.kill()
+            raise UpstreamError(f"{self._log_path.stem}: did not {word} within {limit_s:g} s") from None
+        except BaseException:
+            self.kill()
+            raise
+        if not said.endswith(b"\n"):
+            raise UpstreamError(f"{self._log_path.stem}: ended when told to {word}; see {self._log_path}")
+        if problem := msgspec.json.decode(said, type=_Done).error:
+            raise UpstreamError(f"{self._log_path.stem}: could not {word}: {problem}")
+
     def kill(self) -> None:
         """End it now; `exited()` says when it is gone."""
         self._cord.close()
@@ -128,15 +157,21 @@ class ChildProcess:
         return f"ChildProcess({self._log_path.stem}, pid {self.pid}, {state})"
 
     async def _handshake(self, config: bytes) -> None:
-        said = b""
-        with contextlib.suppress(OSError):  # a child that died at once resets the socket; its exit tells why
-            await self._loop.sock_sendall(self._cord, config.replace(b"\n", b" ") + b"\n")
-            while not said.endswith(b"\n") and (piece := await self._loop.sock_recv(self._cord, 4096)):
-                said += piece
+        said = await self._converse(config.replace(b"\n", b" "))
         if not said.endswith(b"\n"):
             await self.stop(DYING_S)
-            raise UpstreamError(_last_words(self._log_path, await self.exited()), code="loading_failed")
+            ended = await self.exited()
+            raise UpstreamError(_last_words(self._log_path, ended), code=load_problem(ended))
         self.port = msgspec.json.decode(said, type=_Announcement).port
+
+    async def _converse(self, line: bytes) -> bytes:
+        """Say a line, hear one; what was heard does not end a line where the child hung up."""
+        said = b""
+        with contextlib.suppress(OSError):  # a child that died at once resets the socket; its exit tells why
+            await self._loop.sock_sendall(self._cord, line + b"\n")
+            while not said.endswith(b"\n") and (piece := await self._loop.sock_recv(self._cord, 4096)):
+                said += piece
+        return said
 
     def _wait(self) -> None:
         """In its own thread, which works on every kernel and under every event loop."""
@@ -147,6 +182,15 @@ class ChildProcess:
     def _gone(self, code: int) -> None:
         self._cord.close()
         self._exit.set_result(Exit(code=code, log_tail=self.log_tail()))
+
+
+def load_problem(ended: Exit) -> str:
+    """Why a start failed: `out_of_memory` where the kernel killed the child or its last words say so.
+
+    Nobody but the kernel, short of memory, sends SIGKILL to a child that starts; we do only where we know why.
+    """
+    is_short = ended.code == -signal.SIGKILL or OUT_OF_MEMORY.search(ended.log_tail)
+    return "out_of_memory" if is_short else "loading_failed"
 
 
 def _popen(

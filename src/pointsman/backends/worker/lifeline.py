@@ -3,7 +3,8 @@
 Knows: file descriptor 0, which is one end of a socket pair (`backends.process` holds the other), signals, exits.
 Does not know: engines. Standard library only; costs a child under 10 ms.
 
-The protocol, lines of JSON over that one socket: parent → child the configuration, child → parent `{"port": N}`.
+The protocol, lines over that one socket: parent → child the configuration as JSON, child → parent `{"port": N}`. Then,
+where the child takes orders: parent → child one word, child → parent `{"error": ""}` when it is done, or what is wrong.
 Standard output belongs to nobody: the parent points it at the log, so an engine's chatter cannot corrupt the protocol.
 
 Invariants: a child whose parent ended, however it ended, ends too: the kernel kills it (PR_SET_PDEATHSIG, which works
@@ -12,32 +13,39 @@ meant for the gateway (Ctrl-C and SIGTERM to the whole group) do not end it: the
 """
 
 import ctypes
+import json
 import os
 import select
 import signal
 import threading
+from collections.abc import Callable
 
 SOCKET = 0
 PR_SET_PDEATHSIG = 1
 MAX_CONFIG_BYTES = 1024 * 1024
 
 
-def receive_config() -> bytes:
+def receive_config(take: Callable[[str], None] = lambda _: None) -> bytes:
     """Tie this process to its parent and read its configuration: one line of JSON. Call it first, from the main thread.
 
-    Exits where the parent is gone or hangs up.
+    Later orders go to `take`, on a thread that must not be held up. Exits where the parent is gone or hangs up.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     line = _read_line()
-    threading.Thread(target=_exit_at_hang_up, name="lifeline", daemon=True).start()
+    threading.Thread(target=_listen, args=(take,), name="lifeline", daemon=True).start()
     return line
 
 
 def announce(port: int) -> None:
     """Tell the parent where this child listens. From then on it must answer."""
     os.write(SOCKET, b'{"port": %d}\n' % port)
+
+
+def done(error: str = "") -> None:
+    """Tell the parent that its order was carried out, or what went wrong."""
+    os.write(SOCKET, json.dumps({"error": error}).encode() + b"\n")
 
 
 def _die_with_parent() -> None:
@@ -59,9 +67,13 @@ def _read_line() -> bytes:
     return line
 
 
-def _exit_at_hang_up() -> None:
+def _listen(take: Callable[[str], None]) -> None:
+    """Until the hang-up, which ends the process."""
+    said = b""
     try:
-        while os.read(SOCKET, 4096):
-            pass
+        while piece := os.read(SOCKET, 4096):
+            *orders, said = (said + piece).split(b"\n")
+            for order in orders:
+                take(order.decode())
     finally:  # a reset counts as a hang-up
         os._exit(0)
