@@ -72,7 +72,7 @@ class Tiny:
     def __init__(self, *sources: Source, **config: Any) -> None:
         self._sources = sources
         self._config = {"health": 200, "status": 200, "pause_s": 0, "dies": False, "answer": ""} | config
-        self._config = {"refuses": "", "nap_status": 204} | self._config
+        self._config = {"refuses": "", "nap_status": 202} | self._config
         self.keys: list[str] = []
 
     def sources(self) -> tuple[Source, ...]:
@@ -296,7 +296,7 @@ def test_it_is_awake_when_it_answers_its_warm_up(tmp_path: Path) -> None:
     async def scene() -> None:
         async with backend_of(Deaf(), tmp_path) as backend:
             await backend.start()
-            with pytest.raises(UpstreamError, match="HTTP 204") as caught:
+            with pytest.raises(UpstreamError, match="HTTP 202") as caught:
                 await backend.wake()
             assert caught.value.code == "loading_failed"
 
