@@ -112,6 +112,14 @@ class Child:
         tail = self._log.read_text(errors="replace")[-2000:]
         raise NotReadyError(f"{self.name} is not ready at {url} (exit code {self._process.poll()}): {tail}")
 
+    def end(self, limit_s: float) -> int | None:
+        """Ask it to end; its exit code, or None where it has not ended after `limit_s`."""
+        self._process.terminate()
+        try:
+            return self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return None
+
     def __enter__(self) -> Self:
         return self
 
