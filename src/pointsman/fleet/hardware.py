@@ -1,13 +1,20 @@
-"""What the machine has and what a process takes, from /proc and the control group; elsewhere 0, unknown.
+"""What the machine has and what a process takes: from /proc and the control group, and of GPUs from NVML; elsewhere 0
+and nothing, unknown.
 
-Knows: files of the Linux kernel. Does not know: models, budgets.
+Knows: files of the Linux kernel. Does not know: models, budgets, how NVML is asked (`nvml`).
 """
 
 import asyncio
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from pointsman.fleet.nvml import Gpu, Nvml, open_nvml
+
+__all__ = ["Gpu", "Hardware", "HostHardware"]
 
 KIB = 1024
+START_TIME = 19
+"""The field of /proc/PID/stat after the name, counted from 0: with it a pid names one process for ever."""
 
 
 class Hardware(Protocol):
@@ -22,16 +29,33 @@ class Hardware(Protocol):
         ...
 
     async def process_bytes(self, pid: int) -> int:
-        """Memory of a process and its descendants, shared pages counted in proportion; 0 where it cannot be told."""
+        """Memory of a process and its descendants, shared pages counted in proportion; 0 where it cannot be told.
+
+        Descendants seen before count also when the process itself has ended.
+        """
+        ...
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Those of this machine, by index; nothing without a driver."""
+        ...
+
+    async def process_gpu_bytes(self, pid: int) -> tuple[tuple[int, int], ...]:
+        """(GPU index, bytes) of a process and its descendants, where it has any."""
         ...
 
 
 class HostHardware:
-    """This machine. The control group's limit counts where it is lower than the machine's memory."""
+    """This machine. The control group's limit counts where it is lower than the machine's memory.
 
-    def __init__(self, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> None:
+    `nvml`: the module `pynvml`, or what answers like it; by default it is looked for when GPUs are first asked about.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup"), *, nvml: Any = None) -> None:
         self._proc = proc
         self._cgroup = cgroup
+        self._module = nvml
+        self._nvml: Nvml | None = None
+        self._families: dict[int, tuple[tuple[int, str], ...]] = {}
 
     def total_bytes(self) -> int:
         total_bytes = self._meminfo("MemTotal")
@@ -51,7 +75,38 @@ class HostHardware:
 
     def tree_bytes(self, pid: int) -> int:
         """Proportional set size of a process and its descendants."""
-        return sum(self._pss(one) for one in (pid, *self._descendants(pid)))
+        return sum(self._pss(one) for one in self._family(pid))
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        return self._driver().gpus()
+
+    async def process_gpu_bytes(self, pid: int) -> tuple[tuple[int, int], ...]:
+        """A thread, because a busy driver may take its time."""
+        return await asyncio.to_thread(self.tree_gpu_bytes, pid)
+
+    def tree_gpu_bytes(self, pid: int) -> tuple[tuple[int, int], ...]:
+        """Per GPU, of a process and its descendants."""
+        return self._driver().process_bytes(frozenset(self._family(pid)))
+
+    def _driver(self) -> Nvml:
+        if self._nvml is None:
+            self._nvml = open_nvml(self._module)
+        return self._nvml
+
+    def _family(self, pid: int) -> list[int]:
+        """The process and its descendants, with those that it had when last asked about and that still live."""
+        pids = dict.fromkeys((pid, *self._descendants(pid)))
+        now = {one: self._started(one) for one in pids}
+        now |= {one: start for one, start in self._families.pop(pid, ()) if self._started(one) == start}
+        alive = tuple((one, start) for one, start in now.items() if start)
+        if alive:
+            self._families[pid] = alive
+        return list(now)
+
+    def _started(self, pid: int) -> str:
+        """When it began, in the kernel's ticks; empty where it is gone."""
+        fields = _read(self._proc / str(pid) / "stat").rpartition(")")[2].split()
+        return fields[START_TIME] if len(fields) > START_TIME and fields[0] != "Z" else ""
 
     def _pss(self, pid: int) -> int:
         rollup = _fields(self._proc / str(pid) / "smaps_rollup")
