@@ -234,10 +234,10 @@ def test_a_model_s_problems(lines: str, line: int, said: str) -> None:
         ("{id: 3, backend: ocr}", "models[0].id: must be text, not `3`; put it in quotes"),
         ("{id: auto, backend: ocr}", "models[0].id: `auto` is the router's own name; choose another"),
         ("{id: a, backend: stt}", "models[0].source: is missing; add it"),
-        ("{id: a, backend: stt, source: {}}", "models[0].source: must name exactly one of `packaged`, `file`, `url`"),
+        ("{id: a, backend: stt, source: {}}", "models[0].source: must name exactly one of `packaged`, `file`, `url`, `hub`"),
         (
             "{id: a, backend: stt, source: {file: x, url: 'http://x'}}",
-            "models[0].source: must name exactly one of `packaged`, `file`, `url`",
+            "models[0].source: must name exactly one of `packaged`, `file`, `url`, `hub`",
         ),
         (
             f"{{id: a, backend: stt, source: {{packaged: x, sha256: {'0a' * 32}}}}}",

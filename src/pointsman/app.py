@@ -59,7 +59,7 @@ class App:
         names = {card.id: card.name for card in self.cards}
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
         self.http = AiohttpClient()
-        self.weights = WeightStore(settings.cache_path(), self.clock)
+        self.weights = WeightStore.of(settings, self.clock)
         toolbox = self._toolbox()
         built = [(name, model, backend) for model in settings.models for name, backend in build(model, toolbox)]
         self._models = {name: model for name, model, _ in built}

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from pointsman import settings_file as file
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
-from pointsman.settings_base import LABELS, Id, Label, Section, Share, Words
+from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Words
 from pointsman.settings_file import KeyPath
 from pointsman.settings_models import (
     LlamaCppModel,
@@ -81,6 +81,9 @@ class FleetSettings(Section):
         None, gt=0, description="Budget for all managed models; default: a fraction of the machine's memory."
     )
     memory_fraction: float = Field(0.8, gt=0, le=1, description="The fraction taken where no budget is given.")
+    gpu_memory_budget_gb: float | None = Field(
+        None, gt=0, description="Budget on each GPU; default: the same fraction of that GPU's memory."
+    )
     load_timeout_s: float = Field(180, gt=0, description="A start (fetch excluded) that takes longer has failed.")
     max_queue: int = Field(
         512, ge=1, description="Requests that may wait for one deployment; one more is refused with 503."
@@ -101,7 +104,7 @@ class FleetSettings(Section):
 class RetrySettings(Section):
     """How hard one request is tried before its caller hears of a failure."""
 
-    max_attempts: int = Field(4, ge=1, le=20, description="Upstream calls one request may cost, over all candidates.")
+    max_attempts: int = Field(5, ge=1, le=20, description="Upstream calls one request may cost, over all candidates.")
     backoff_s: float = Field(
         0.1, ge=0, description="Base of the exponential back-off with full jitter on one deployment."
     )
@@ -109,7 +112,25 @@ class RetrySettings(Section):
     first_byte_timeout_s: float = Field(
         120, gt=0, description="A deployment that sends nothing for this long has failed."
     )
+    first_token_timeout_s: float = Field(
+        120, gt=0, description="A stream that has begun must have said something after this long; roles do not count."
+    )
     idle_timeout_s: float = Field(60, gt=0, description="A stream silent for this long after its first byte is cut.")
+    min_events_per_s: float = Field(0, ge=0, description="A stream slower than this has failed; 0: none is too slow.")
+    pace_window_s: float = Field(10, gt=0, description="Over how long that is measured; waiting readers do not count.")
+    hedge: bool = Field(
+        False,
+        description="Where the first candidate keeps silent, ask the second too, if it is ready and free; the first "
+        "to answer wins, the other is cancelled.",
+    )
+    hedge_after_s: float | None = Field(
+        None, gt=0, description="That silence; default: learned, the 95th percentile of its last 64 first bytes."
+    )
+    continuation: bool = Field(
+        False,
+        description="A chat stream cut after its first token is taken up by the next candidate that can go on writing "
+        "another's answer. Callers may ask for it themselves (`x-routing.continuation`).",
+    )
 
 
 class RuleSet(Section):
@@ -222,6 +243,9 @@ class Settings(Section):
     routing: RoutingSettings = Field(RoutingSettings.model_construct(), description="Classification and choice.")
     log: LogSettings = Field(LogSettings.model_construct(), description="Logging.")
     cache_dir: Words = Field("~/.cache/pointsman", description="Where weights and learned figures are kept.")
+    hub_url: Url | None = Field(
+        None, description="Hub that `source.hub` means; default: the variable `HF_ENDPOINT`, else the public hub."
+    )
     aliases: Mapping[Id, Id] = Field({}, description="Name → model id.")
     models: tuple[Model, ...] = Field(description="The models, in order of preference where nothing else decides.")
 

@@ -36,6 +36,15 @@ Language = Annotated[str, *words.matching(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", "be 
 Words = Annotated[str, *words.matching(r"[\s\S]*\S[\s\S]*", "hold at least one word")]
 Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"format": "uri", "pattern": "^https?://"})]
 Sha256 = Annotated[str, *words.matching(r"[0-9a-f]{64}", "be 64 hexadecimal digits, lower case")]
+HubRepo = Annotated[
+    str,
+    *words.matching(
+        r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*", "be ORG/NAME, as a hub names a repository"
+    ),
+]
+HubRevision = Annotated[
+    str, *words.matching(r"[A-Za-z0-9][A-Za-z0-9._/-]*", "be a branch, a tag or a commit, such as main")
+]
 Variable = Annotated[
     str,
     *words.matching(

@@ -9,7 +9,19 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from pointsman import settings_words as words
-from pointsman.settings_base import Id, Label, Language, Section, Sha256, Share, Url, Variable, Words
+from pointsman.settings_base import (
+    HubRepo,
+    HubRevision,
+    Id,
+    Label,
+    Language,
+    Section,
+    Sha256,
+    Share,
+    Url,
+    Variable,
+    Words,
+)
 from pointsman.types import Kind, Modality
 
 SAMPLING = (
@@ -18,28 +30,39 @@ SAMPLING = (
 )
 
 
-class Source(Section):
-    """Where weights come from: exactly one of `packaged`, `file`, `url`."""
+ORIGINS = ("packaged", "file", "url", "hub")
+MAIN = "main"
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["packaged"]}, {"required": ["file"]}, {"required": ["url"]}]}
-    )
+
+class Source(Section):
+    """Where weights come from: exactly one of `packaged`, `file`, `url`, `hub`."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [origin]} for origin in ORIGINS]})
 
     packaged: Id | None = Field(None, description="A name of the built-in catalogue of weights inside Python packages.")
     file: Words | None = Field(None, description="Path of a file or folder on this machine.")
     url: Url | None = Field(None, description="Where to download from; resumed when interrupted.")
+    hub: HubRepo | None = Field(None, description="A repository `ORG/NAME` on the hub that `hub_url` names.")
     sha256: Sha256 | None = Field(None, description="Pinned hash of a `file` or `url`.")
+    revision: HubRevision = Field(MAIN, description="Branch, tag or commit of a `hub` repository.")
+    include: tuple[Words, ...] = Field(
+        (), description="Patterns of the files of a `hub` repository, as in `*Q4_K_M.gguf`; default: what engines need."
+    )
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        if sum(value is not None for value in (self.packaged, self.file, self.url)) != 1:
-            raise words.said("must name exactly one of `packaged`, `file`, `url`")
+        if sum(getattr(self, origin) is not None for origin in ORIGINS) != 1:
+            raise words.said(f"must name exactly one of {', '.join(f'`{origin}`' for origin in ORIGINS)}")
         if self.packaged and self.sha256:
             raise words.said("has a `sha256`, but packaged weights carry their own; remove it")
+        if self.hub and self.sha256:
+            raise words.said("has a `sha256`, but the hub names those of its files; pin a commit as `revision` instead")
+        if not self.hub and (self.revision != MAIN or self.include):
+            raise words.said("has `revision` or `include`, which only a `hub` repository has; remove them")
         return self
 
     def __str__(self) -> str:
-        return self.packaged or self.file or self.url or ""
+        return self.packaged or self.file or self.url or self.hub or ""
 
 
 class ModelBase(Section):
@@ -62,7 +85,19 @@ class ManagedBase(ModelBase):
     preload: bool = Field(False, description="Load at start.")
     pin: bool = Field(False, description="Never evict.")
     ttl_s: float | None = Field(None, gt=0, description="Unload after this long without use.")
+    sleep_after_s: float | None = Field(
+        None,
+        gt=0,
+        description="Put to sleep after this long without use, where its engine can: most of its memory is free, and "
+        "it is ready again sooner than by a load.",
+    )
     memory_gb: float | None = Field(None, gt=0, description="Footprint; default: estimated by the backend.")
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="GPUs it may use, numbered as by nvidia-smi; default: the first, where it uses any."
+    )
+    gpu_memory_gb: float | None = Field(
+        None, gt=0, description="Footprint on each of those GPUs; default: estimated by the backend."
+    )
     slots: int = Field(1, ge=1, description="Requests it answers at the same time.")
     threads: int | None = Field(None, ge=1, description="Compute threads; default: cores − 1.")
 
@@ -72,6 +107,9 @@ class LlamaCppModel(ManagedBase):
 
     backend: Literal["llama_cpp"] = Field(description="llama.cpp in a child process.")
     source: Source = Field(description="A GGUF file.")
+    variants: tuple[Source, ...] = Field(
+        (), description="Smaller quantisations of the same model, best first, for when `source` does not fit."
+    )
     n_ctx: int = Field(4096, ge=256, description="Context of each slot, tokens.")
     gpu_layers: int = Field(0, ge=0, description="Layers to put on the GPU.")
     sampling: Mapping[Annotated[str, *words.one_of(SAMPLING)], float] = Field(
@@ -118,6 +156,11 @@ class OpenAiModel(ModelBase):
     )
     slots: int = Field(64, ge=1, description="Requests each instance may have under way.")
     stream_usage: bool = Field(True, description="Ask for token usage at the end of streams.")
+    continues: Literal["", "prefill", "vllm"] = Field(
+        "",
+        description="How it goes on with an answer that another model began: `prefill`, where a last message of the "
+        "assistant is enough; `vllm`, where it must be asked in vLLM's way; empty: it cannot.",
+    )
 
     @model_validator(mode="after")
     def _has_urls(self) -> Self:

@@ -17,7 +17,8 @@ from pointsman.settings import Source
 from pointsman.sources.base import Home, Phase, Progress
 from pointsman.sources.disk import free_bytes
 from pointsman.sources.store import WeightStore, ignore
-from pointsman.sources.url import UrlOrigin, file_name, shown
+from pointsman.sources.transfer import shown
+from pointsman.sources.url import UrlOrigin, file_name
 
 BODY = b"GGUF" + os.urandom(3_000_000)
 OTHER = b"GGUF" + os.urandom(3_000_000)

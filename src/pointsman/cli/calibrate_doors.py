@@ -57,13 +57,13 @@ def targets_of(settings: Settings, names: tuple[str, ...], concurrency: int | No
             raise RequestError(
                 f"`{name}` is no chat model of this configuration; there are {', '.join(models) or 'none'}"
             )
-    store = WeightStore(settings.cache_path(), SystemClock())
+    store = WeightStore.of(settings, SystemClock())
     return tuple(_target(models[name], store, concurrency) for name in wanted)
 
 
 async def fetch_missing(settings: Settings, targets: tuple[Target, ...], console: Console) -> None:
     """Fetch the weights that are not here; what cannot be had is shown, and fails again when its model is started."""
-    store = WeightStore(settings.cache_path(), SystemClock())
+    store = WeightStore.of(settings, SystemClock())
     wanted = wanted_of(settings, tuple(target.model for target in targets))
     missing = tuple(one for one in wanted if store.present(one.source) is None)
     if missing:
@@ -241,7 +241,7 @@ def url_targets(
     settings: Settings, base_url: str, names: tuple[str, ...], concurrency: int | None
 ) -> tuple[Target, ...]:
     """Models of a URL; what the settings say of a model of that name (price, size) is believed."""
-    store = WeightStore(settings.cache_path(), SystemClock())
+    store = WeightStore.of(settings, SystemClock())
     known = {model.id: _target(model, store, concurrency) for model in settings.models}
     nobody = Target(model="", model_print="", concurrency=concurrency or 1)
     return tuple(

@@ -18,7 +18,7 @@ def models(
 ) -> None:
     """List the configured models, or the catalogue of packaged weights."""
     settings = load_or_exit(config)
-    store = WeightStore(settings.cache_path(), SystemClock())
+    store = WeightStore.of(settings, SystemClock())
     Console(highlight=False).print(_catalogue(store) if catalogue else _configured(settings, store))
 
 

@@ -43,7 +43,7 @@ def pull(
     if not wanted:
         console.print("Nothing to fetch: these models need no weights on this machine.")
         return
-    store = WeightStore(settings.cache_path(), SystemClock())
+    store = WeightStore.of(settings, SystemClock())
     try:
         report = asyncio.run(pull_with_display(store, wanted, console, verify=verify))
     except KeyboardInterrupt:

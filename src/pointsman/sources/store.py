@@ -10,17 +10,21 @@ Satisfies `backends.base.Weights`.
 """
 
 import hashlib
+import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from pointsman.clock import Clock
 from pointsman.errors import UpstreamError
-from pointsman.settings import Source
+from pointsman.settings import Settings, Source
 from pointsman.sources import catalogue, disk, lock, manifest
 from pointsman.sources.base import FreeBytes, Home, OnProgress, Origin, Phase, Progress, fetch_failed
 from pointsman.sources.catalogue import Catalogue
 from pointsman.sources.file import FileOrigin
 from pointsman.sources.flight import Flights
+from pointsman.sources.hub import Hub, HubOrigin
 from pointsman.sources.packaged import PackagedOrigin
 from pointsman.sources.pip import Pip
 from pointsman.sources.url import UrlOrigin
@@ -52,14 +56,22 @@ class WeightStore:
         *,
         entries: Catalogue | None = None,
         pip: Pip | None = None,
+        hub: Hub | None = None,
         free_bytes: FreeBytes = disk.free_bytes,
     ) -> None:
         self.cache_dir = cache_dir
         self.clock = clock
         self._entries = entries if entries is not None else catalogue.builtin()
         self._pip = pip if pip is not None else Pip(clock)
+        self._hub = hub if hub is not None else Hub()
         self._free_bytes = free_bytes
         self._flights = Flights()
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Clock, environ: Mapping[str, str] | None = None) -> Self:
+        """The cache and the hub that the settings name; the hub's variables are read from `environ`."""
+        hub = Hub.of(settings.hub_url, os.environ if environ is None else environ)
+        return cls(settings.cache_path(), clock, hub=hub)
 
     def __repr__(self) -> str:
         return f"WeightStore({self.cache_dir})"
@@ -126,10 +138,12 @@ class WeightStore:
             return PackagedOrigin(entry, self._pip, self._free_bytes)
         if source.url is not None:
             return UrlOrigin(source.url, source.sha256, self.clock, self._free_bytes)
+        if source.hub is not None:
+            return HubOrigin(self._hub, source.hub, source.revision, source.include, self.clock, self._free_bytes)
         if source.file is not None:
             path = Path(source.file).expanduser().absolute()
             return FileOrigin(path, source.sha256, f"file-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}")
-        raise fetch_failed("a source names none of `packaged`, `file`, `url`; name one")
+        raise fetch_failed("a source names none of `packaged`, `file`, `url`, `hub`; name one")
 
     def _home(self, origin: Origin) -> Home:
         return Home(folder=self.cache_dir / "models" / origin.key, staging=self.cache_dir / "staging" / origin.key)
