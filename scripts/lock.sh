@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 lock() { uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" "$@" ${UPGRADE:+--upgrade}; }
-lock pyproject.toml --extra local --extra encoder --extra learn --group build -o requirements/local.lock
-lock pyproject.toml --extra local --extra encoder --extra learn --group build --group dev -o requirements/dev.lock -c requirements/local.lock
+lock pyproject.toml --extra local --extra encoder --extra learn --extra gpu --group build -o requirements/local.lock
+lock pyproject.toml --extra local --extra encoder --extra learn --extra gpu --group build --group dev -o requirements/dev.lock -c requirements/local.lock
