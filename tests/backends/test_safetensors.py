@@ -1,4 +1,4 @@
-"""Checkpoints written here: what decides the memory, the shapes of attention, and rubbish."""
+"""Facts from headers: sizes that are added up by hand here."""
 
 import json
 import struct
@@ -7,103 +7,85 @@ from typing import Any
 
 import pytest
 
-from pointsman.backends.safetensors import Checkpoint, read_folder
+from pointsman.backends.safetensors import read_facts
 from pointsman.errors import UpstreamError
 
-QWEN: dict[str, Any] = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "num_hidden_layers": 24,
-    "num_attention_heads": 14,
+LLAMA = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "vocab_size": 151936,
-    "max_position_embeddings": 32768,
-    "sliding_window": 32768,
-    "use_sliding_window": False,
-    "torch_dtype": "bfloat16",
+    "hidden_size": 32,
+    "vocab_size": 100,
+    "max_position_embeddings": 512,
 }
-TENSORS = {"a": [3, 5], "b": [7], "scalar": []}
 
 
-def shard(tensors: dict[str, list[int]]) -> bytes:
-    listed: dict[str, Any] = {
-        name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in tensors.items()
-    }
-    header = json.dumps({"__metadata__": {"format": "pt"}, **listed}).encode()
-    return struct.pack("<Q", len(header)) + header
+def shard(path: Path, **tensors: tuple[str, list[int], int]) -> None:
+    """Tensors as (dtype, shape, bytes of one number); no numbers follow the header: none are read."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name, (dtype, shape, width) in tensors.items():
+        end = offset + width
+        for side in shape:
+            end = offset + (end - offset) * side
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    raw = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw)
 
 
-def checkpoint(folder: Path, config: dict[str, Any], *shards: bytes) -> Checkpoint:
-    (folder / "config.json").write_text(json.dumps(config))
-    for number, content in enumerate(shards or (shard(TENSORS),)):
-        (folder / f"model-{number}.safetensors").write_bytes(content)
-    return read_folder(folder)
+def folder(path: Path, config: dict[str, Any]) -> Path:
+    (path / "config.json").write_text(json.dumps(config))
+    shard(path / "model-1.safetensors", a=("BF16", [100, 32], 2), b=("F32", [7], 4))
+    shard(path / "model-2.safetensors", c=("BF16", [10, 10], 2))
+    return path
 
 
-def test_what_decides_the_memory(tmp_path: Path) -> None:
-    one, two = shard(TENSORS), shard({"c": [2, 2, 2]}) + bytes(100)
-    assert checkpoint(tmp_path, QWEN, one, two) == Checkpoint(
-        weights_bytes=len(one) + len(two),
-        parameters=15 + 7 + 1 + 8,
-        type_bytes=2,
-        context_tokens=32768,
-        vocabulary=151936,
-        hidden_width=896,
-        ffn_width=4864,
-        full_layers=24,
-        sliding_layers=0,
-        window_tokens=32768,
-        kv_width=2 * 2 * 64,
-    )
+def test_sizes_of_all_shards(tmp_path: Path) -> None:
+    facts = read_facts(folder(tmp_path, LLAMA))
+    assert facts.parameters == 3200 + 7 + 100
+    assert facts.size_bytes == 6400 + 28 + 200
+    assert (facts.dtype, facts.is_float) == ("BF16", True)
+    assert (facts.layers, facts.vocabulary, facts.context_tokens, facts.hidden) == (2, 100, 512, 32)
+    assert facts.kv_values_per_token == 2 * 2 * 2 * 8
+    assert facts.plain
 
 
 @pytest.mark.parametrize(
-    ("more", "kv_bytes"),
+    ("change", "values", "plain"),
     [
-        ({}, 1000 * 24 * 256 * 2),
-        ({"dtype": "float32"}, 1000 * 24 * 256 * 4),
-        ({"torch_dtype": "torch.float16"}, 1000 * 24 * 256 * 2),
-        ({"head_dim": 128}, 1000 * 24 * 512 * 2),
-        ({"num_key_value_heads": None}, 1000 * 24 * 2 * 14 * 64 * 2),
-        ({"kv_lora_rank": 512, "qk_rope_head_dim": 64}, 1000 * 24 * 576 * 2),
-        (
-            {"layer_types": ["sliding_attention"] * 20 + ["full_attention"] * 4, "sliding_window": 100},
-            (4 * 1000 + 20 * 100) * 256 * 2,
-        ),
-        ({"layer_types": ["linear_attention"] * 18 + ["full_attention"] * 6}, 1000 * 6 * 256 * 2),
+        ({"head_dim": 16}, 2 * 2 * 2 * 16, True),
+        ({"num_key_value_heads": None}, 2 * 2 * 4 * 8, True),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, 2 * 2 * 2 * 8, True),
+        ({"layer_types": ["full_attention", "linear_attention"]}, 2 * 1 * 2 * 8, False),
     ],
 )
-def test_the_cache_of_a_sequence(more: dict[str, Any], kv_bytes: int, tmp_path: Path) -> None:
-    assert checkpoint(tmp_path, QWEN | more).kv_bytes(1000) == kv_bytes
+def test_what_a_token_adds_to_the_cache(change: dict[str, Any], values: int, plain: bool, tmp_path: Path) -> None:
+    facts = read_facts(folder(tmp_path, {**LLAMA, **change}))
+    assert (facts.kv_values_per_token, facts.plain) == (values, plain)
 
 
-def test_a_cache_in_another_type(tmp_path: Path) -> None:
-    assert checkpoint(tmp_path, QWEN).kv_bytes(10, type_bytes=1) == 10 * 24 * 256
+def test_the_language_part_of_a_model_that_sees(tmp_path: Path) -> None:
+    assert read_facts(folder(tmp_path, {"vision_config": {}, "text_config": LLAMA})).context_tokens == 512
 
 
-def test_older_names_and_a_language_model_inside_another(tmp_path: Path) -> None:
-    gpt2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "n_positions": 1024, "vocab_size": 50257}
-    old = checkpoint(tmp_path, gpt2)
-    assert (old.full_layers, old.kv_width, old.context_tokens, old.ffn_width) == (12, 1536, 1024, 3072)
-    assert old.type_bytes == 4
-    text = {name: value for name, value in QWEN.items() if name != "torch_dtype"}
-    inner = checkpoint(tmp_path, {"torch_dtype": "bfloat16", "hidden_size": 1, "text_config": text})
-    assert (inner.hidden_width, inner.type_bytes) == (896, 2)
+def test_names_of_older_models(tmp_path: Path) -> None:
+    facts = read_facts(folder(tmp_path, {"n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 64, "vocab_size": 9}))
+    assert (facts.layers, facts.kv_values_per_token, facts.context_tokens) == (2, 2 * 2 * 4 * 8, 64)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"1234", struct.pack("<Q", 1 << 60), struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b"{}"]
+    "spoil",
+    [
+        lambda path: (path / "config.json").unlink(),
+        lambda path: (path / "config.json").write_text("{"),
+        lambda path: (path / "model-1.safetensors").write_bytes(b"\x01"),
+        lambda path: (path / "model-1.safetensors").write_bytes(struct.pack("<Q", 1 << 60)),
+        lambda path: [file.unlink() for file in path.glob("*.safetensors")],
+    ],
 )
-def test_a_shard_that_is_none(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(UpstreamError, match="is not a readable checkpoint") as caught:
-        checkpoint(tmp_path, QWEN, content)
+def test_what_is_no_such_folder(spoil: Any, tmp_path: Path) -> None:
+    spoil(folder(tmp_path, LLAMA))
+    with pytest.raises(UpstreamError, match="not a readable folder") as caught:
+        read_facts(tmp_path)
     assert caught.value.code == "loading_failed"
-
-
-def test_a_folder_without_weights(tmp_path: Path) -> None:
-    with pytest.raises(UpstreamError, match=r"config\.json"):
-        read_folder(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UpstreamError, match=r"it holds no \.safetensors file"):
-        read_folder(tmp_path)
