@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Told:
-    """What came of a question. `code`: the error's; `why`: what is wrong, in words. Times from the question on."""
+    """What came of a question. `code`, `why`: the error's code and words, or what is wrong with the bytes."""
 
     ending: Ending
     code: str = ""
@@ -98,16 +98,15 @@ async def _listen(reader: asyncio.StreamReader, question: Question) -> bytes | N
 
 
 def judged(raw: bytes, *, is_stream: bool) -> tuple[Ending, str, str]:
-    """(ending, error code, what is wrong)."""
+    """(ending, error code, the error's words or what is wrong with the bytes)."""
     try:
-        ending, code = _judged(raw, is_stream)
+        return _judged(raw, is_stream)
     except (WrongAnswerError, ValueError, KeyError, TypeError) as error:
         said = f"{type(error).__name__}: {error}" if not isinstance(error, WrongAnswerError) else str(error)
         return Ending.WRONG, "", f"{said}; it sent {raw[:200]!r}" + (f" … {raw[-200:]!r}" if len(raw) > 200 else "")
-    return ending, code, ""
 
 
-def _judged(raw: bytes, is_stream: bool) -> tuple[Ending, str]:
+def _judged(raw: bytes, is_stream: bool) -> tuple[Ending, str, str]:
     head, mark, rest = raw.partition(b"\r\n\r\n")
     if not mark:
         raise WrongAnswerError("closed before the end of the headers")
@@ -115,12 +114,12 @@ def _judged(raw: bytes, is_stream: bool) -> tuple[Ending, str]:
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     status, body = int(status_line.split()[1]), _body(headers, rest)
     if status != 200:
-        return Ending.REFUSED, _refusal(status, headers, json.loads(body))
+        return Ending.REFUSED, *_refusal(status, headers, json.loads(body))
     if is_stream:
         return _stream(body)
     if not json.loads(body)["choices"]:
         raise WrongAnswerError("an answer without choices")
-    return Ending.ANSWERED, ""
+    return Ending.ANSWERED, "", ""
 
 
 def _body(headers: dict[str, str], rest: bytes) -> bytes:
@@ -145,25 +144,25 @@ def _body(headers: dict[str, str], rest: bytes) -> bytes:
     return body
 
 
-def _refusal(status: int, headers: dict[str, str], document: dict[str, Any]) -> str:
-    """The code, where everything about it is as the table has it."""
-    code = _code_of(document)
+def _refusal(status: int, headers: dict[str, str], document: dict[str, Any]) -> tuple[str, str]:
+    """Code and words, where everything about it is as the table has it."""
+    code, words = _said(document)
     row = TABLE[code]
     if (row.http_status, row.openai_type) != (status, document["error"]["type"]):
         raise WrongAnswerError(f"status {status} and type {document['error']['type']} are not those of {code}")
     if status in {429, 503} and float(headers.get("retry-after", 0)) <= 0:
         raise WrongAnswerError(f"{code} without Retry-After")
-    return code
+    return code, words
 
 
-def _code_of(document: dict[str, Any]) -> str:
+def _said(document: dict[str, Any]) -> tuple[str, str]:
     error = document["error"]
     if not isinstance(error["message"], str) or not error["message"] or error["code"] not in TABLE:
         raise WrongAnswerError(f"an error without words or of an unknown code: {error}")
-    return str(error["code"])
+    return str(error["code"]), str(error["message"])
 
 
-def _stream(body: bytes) -> tuple[Ending, str]:
+def _stream(body: bytes) -> tuple[Ending, str, str]:
     """Content and one `[DONE]`, or content and one error event."""
     if not body.endswith((b"\n\n", b"\r\n\r\n")):
         raise WrongAnswerError("a stream that ends within an event")
@@ -173,9 +172,9 @@ def _stream(body: bytes) -> tuple[Ending, str]:
         documents = [json.loads(piece) for piece in data[:-1]]
         if not documents or any("error" in document for document in documents):
             raise WrongAnswerError("a stream that is done, yet empty or with an error in it")
-        return Ending.ANSWERED, ""
+        return Ending.ANSWERED, "", ""
     documents = [json.loads(piece) for piece in data]
     errors = [document for document in documents if "error" in document]
     if len(errors) != 1 or documents[-1] is not errors[0]:
         raise WrongAnswerError("a stream without [DONE] must end with its one error event")
-    return Ending.CUT, _code_of(errors[0])
+    return Ending.CUT, *_said(errors[0])

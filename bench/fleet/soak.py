@@ -58,7 +58,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sample:
-    """One look: what the children take, and what the gateway's books say."""
+    """One look: what the children take, and what the gateway's books say. `crowded`: has more leases than slots; a
+    child that was killed holds its leases until their calls have failed."""
 
     engines_bytes: int
     gateway_bytes: int
@@ -66,6 +67,7 @@ class Sample:
     ready: int
     in_flight: int
     queued: int
+    crowded: tuple[str, ...] = ()
 
 
 NEVER_ENDED = Ended(code=None, took_s=0.0, left=())
@@ -96,7 +98,7 @@ class Findings:
         for name, wrong in (
             ("children take more than the budget", [s for s in self.samples if s.engines_bytes > self.budget_bytes]),
             ("the books are above the budget", [s for s in self.samples if s.booked_bytes > self.budget_bytes]),
-            ("more leases than slots", [s for s in self.samples if s.in_flight > SLOTS * s.ready]),
+            ("more leases than slots", [s for s in self.samples if s.crowded]),
         ):
             found += [f"{name} at {len(wrong)} of {len(self.samples)} samples, such as {wrong[0]}"] if wrong else []
         if self.left_over != (0, 0):
@@ -214,6 +216,7 @@ def sample(gateway: Gateway) -> Sample:
         ready=sum(view["state"] == "ready" for view in views),
         in_flight=sum(view["in_flight"] for view in views),
         queued=sum(view["queued"] for view in views),
+        crowded=tuple(view["id"] for view in views if view["in_flight"] > view["slots"]),
     )
 
 
@@ -255,11 +258,12 @@ def show(plan: Plan, found: Findings) -> None:
     n, mb = len(found.told), 1e6
     endings = Counter((str(told.ending), told.code) for told in found.told)
     print(f"{n} requests in {plan.seconds:.0f} s ({n / plan.seconds:.1f} a second) of {plan.clients} callers")
-    print("\n| how it ended | code | requests | s p50 / p95 / max |\n|---|---|---|---|")
+    print("\n| how it ended | code | requests | s p50 / p95 / max | such as |\n|---|---|---|---|---|")
     for (ending, code), count in sorted(endings.items()):
-        took_s = sorted(one.took_s for one in found.told if (str(one.ending), one.code) == (ending, code))
+        alike = [one for one in found.told if (str(one.ending), one.code) == (ending, code)]
+        took_s = sorted(one.took_s for one in alike)
         times = f"{took_s[len(took_s) // 2]:.1f} / {took_s[int(0.95 * (count - 1))]:.1f} / {took_s[-1]:.1f}"
-        print(f"| {ending} | {code} | {count} | {times} |")
+        print(f"| {ending} | {code} | {count} | {times} | {alike[0].why[:120]} |")
     most = max(found.samples, key=lambda one: one.engines_bytes)
     own_mb = [one.gateway_bytes / mb for one in found.samples]
     print(f"\n{found.kills} children killed; {plan.models} models, at most {max(s.ready for s in found.samples)} ready")
