@@ -3,7 +3,8 @@
 import os
 
 from pointsman.clock import SystemClock
-from pointsman.fleet import values as fleet
+from pointsman.fleet import events as fleet
+from pointsman.fleet.values import Why
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.writer import LineWriter
@@ -15,7 +16,11 @@ NEWS: tuple[fleet.News, ...] = (
     fleet.LoadFailed(deployment_id="m#0", model_id="m", why="no such file", failures=2, retry_in_s=1),
     fleet.Died(deployment_id="m#0", model_id="m", code=-9, why="killed", lived_s=3, leases=1),
     fleet.Restarting(deployment_id="m#0", model_id="m", restarts=1),
-    fleet.Unloading(deployment_id="m#0", model_id="m", why=fleet.Why.EVICTED, age_s=7, memory_bytes=10),
+    fleet.Unloading(deployment_id="m#0", model_id="m", why=Why.EVICTED, age_s=7, memory_bytes=10),
+    fleet.FellAsleep(deployment_id="m#0", model_id="m", took_s=1.5, memory_bytes=10, freed_bytes=77_000_000),
+    fleet.Sleepless(deployment_id="m#0", model_id="m", why="nothing came back"),
+    fleet.Woke(deployment_id="m#0", model_id="m", took_s=0.7, memory_bytes=10),
+    fleet.WakeUpFailed(deployment_id="m#0", model_id="m", why="no answer"),
 )
 
 
@@ -45,7 +50,17 @@ def test_what_runs_elsewhere_is_neither_loaded_nor_stopped() -> None:
 def test_all_news_are_written_and_counted() -> None:
     written, exposition = heard(*NEWS)
     assert len(written) == len(NEWS)
-    for said in ("model_loaded", "no such file", "killed", "number 1", "evicted"):
+    for said in (
+        "model_loaded",
+        "no such file",
+        "killed",
+        "number 1",
+        "evicted",
+        "77 MB",
+        "nothing came back",
+        "0.7 s",
+        "no answer",
+    ):
         assert any(said in line for line in written)
     for series in (
         'agent_router_fleet_loads_total{model="m",result="ok"} 1.0',

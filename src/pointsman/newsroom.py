@@ -1,6 +1,7 @@
 """The fleet's news as log lines and metrics: rooms of one level that may not know each other meet here."""
 
-from pointsman.fleet import values as fleet
+from pointsman.fleet import events as fleet
+from pointsman.fleet.values import Why
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
@@ -31,7 +32,7 @@ class Newsroom:
                 self._metrics.load_failed(news.model_id)
             case fleet.Died():
                 self._metrics.exited(news.model_id)
-            case fleet.Unloading(why=fleet.Why.EVICTED):
+            case fleet.Unloading(why=Why.EVICTED):
                 self._metrics.evicted(news.model_id, news.age_s)
 
 
@@ -59,5 +60,24 @@ def event_of(news: fleet.News) -> Event:
         case fleet.Unloading():
             said = f"{name} is being stopped ({news.why.value}) after {news.age_s:.0f} s"
             return Event(name="model_unloading", message=said, details=(("deployment", name), ("why", news.why.value)))
+        case _:
+            return _of_sleep(news)
+
+
+def _of_sleep(news: fleet.News) -> Event:
+    name = news.deployment_id
+    match news:
+        case fleet.FellAsleep():
+            said = f"{name} sleeps after {news.took_s:.1f} s; {news.freed_bytes / 1e6:.0f} MB are free"
+            return Event(name="model_asleep", message=said, details=(("deployment", name), ("took_s", news.took_s)))
+        case fleet.Woke():
+            said = f"{name} is awake after {news.took_s:.1f} s, {news.memory_bytes / 1e6:.0f} MB"
+            return Event(name="model_awake", message=said, details=(("deployment", name), ("took_s", news.took_s)))
+        case fleet.Sleepless():
+            said = f"{name} could not be put to sleep: {news.why}"
+            return Event(name="model_sleepless", level="warning", message=said, details=(("deployment", name),))
+        case fleet.WakeUpFailed():
+            said = f"{name} did not wake and is stopped: {news.why}"
+            return Event(name="model_wake_failed", level="error", message=said, details=(("deployment", name),))
         case _:
             return Event(name="fleet", message=repr(news), details=(("deployment", name),))

@@ -1,11 +1,7 @@
 """What the tests of the fleet share."""
 
-from pointsman.fleet.machine import initial, step
-from pointsman.fleet.values import (
-    INFINITY,
+from pointsman.fleet.events import (
     Cancel,
-    Deployment,
-    DeploymentSpec,
     Effect,
     Event,
     Exited,
@@ -13,7 +9,6 @@ from pointsman.fleet.values import (
     Healthy,
     Refuse,
     Release,
-    Rules,
     Start,
     Started,
     StartFailed,
@@ -24,6 +19,8 @@ from pointsman.fleet.values import (
     WakeAt,
     Want,
 )
+from pointsman.fleet.machine import initial, step
+from pointsman.fleet.values import INFINITY, Deployment, DeploymentSpec, Rules
 
 RULES = Rules(max_queue=3, max_wait_s=30, min_resident_s=5, backoff_s=0.5, stable_s=10)
 

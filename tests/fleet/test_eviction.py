@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fleet.playing import Play, spec
 
+from pointsman.fleet.events import Start, Stop
 from pointsman.fleet.eviction import POLICIES, Demand, Record
-from pointsman.fleet.values import Rules, Start, Stop, Why
+from pointsman.fleet.values import Rules, Why
 
 
 def record(*uses: int, now: int = 100, idle_s: float = 10, size: int = 100, reload_s: float = 4) -> Record:

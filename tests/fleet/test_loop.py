@@ -6,8 +6,9 @@ import pytest
 from tests.fleet.yard import GB, NEVER, Yard, load, model, played
 
 from pointsman.errors import DeadlineExceeded, Refused, RequestError
+from pointsman.fleet.events import Died, Loaded, LoadFailed, Restarting, Unloading
 from pointsman.fleet.loop import Fleet
-from pointsman.fleet.values import Died, Loaded, LoadFailed, Restarting, Unloading, Why
+from pointsman.fleet.values import Why
 from pointsman.settings import FleetSettings
 from pointsman.testing.backend import ScriptedBackend, ScriptedStart
 from pointsman.types import Running, Tier

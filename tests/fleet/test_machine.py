@@ -3,16 +3,8 @@
 from tests.fleet.playing import Play, refusal, spec
 
 from pointsman.fleet.estimates import ready_in_s
-from pointsman.fleet.values import (
-    Grant,
-    Loaded,
-    Measured,
-    Phase,
-    Start,
-    Stop,
-    Unloading,
-    Why,
-)
+from pointsman.fleet.events import Grant, Loaded, Measured, Start, Stop, Unloading
+from pointsman.fleet.values import Phase, Why
 
 # ------------------------------------------------------------ grants and queues
 

@@ -4,14 +4,13 @@ from tests.fleet.playing import RULES, Play, plain, refusal, spec
 
 from pointsman.fleet.breaker import mode_at
 from pointsman.fleet.estimates import ready_in_s
-from pointsman.fleet.values import (
+from pointsman.fleet.events import (
     Died,
     Drain,
     Estimated,
     Exited,
     Grant,
     LoadFailed,
-    Phase,
     Refuse,
     Report,
     Restarting,
@@ -20,8 +19,8 @@ from pointsman.fleet.values import (
     StopOverdue,
     Unload,
     Unloading,
-    Why,
 )
+from pointsman.fleet.values import Phase, Why
 from pointsman.types import Breaker
 
 # ------------------------------------------------------------ failures and restarts

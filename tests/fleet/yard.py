@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from pointsman.fleet.events import News
 from pointsman.fleet.loop import DeploymentSpec, Fleet
-from pointsman.fleet.values import News
 from pointsman.settings import FleetSettings
 from pointsman.testing.backend import ScriptedBackend
 from pointsman.testing.clock import FakeClock

@@ -10,10 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pointsman.fleet.machine import initial, step
-from pointsman.fleet.values import (
+from pointsman.fleet.events import (
     Cancel,
-    DeploymentSpec,
     Drain,
     Effect,
     Estimated,
@@ -22,15 +20,12 @@ from pointsman.fleet.values import (
     Grant,
     Healthy,
     Measured,
-    Phase,
     Refuse,
     Release,
     Report,
-    Rules,
     Start,
     Started,
     StartFailed,
-    State,
     Stop,
     StopOverdue,
     Stopped,
@@ -41,6 +36,8 @@ from pointsman.fleet.values import (
     WakeAt,
     Want,
 )
+from pointsman.fleet.machine import initial, step
+from pointsman.fleet.values import DeploymentSpec, Phase, Rules, State
 
 BUDGET = 100
 RULES = Rules(max_queue=4, max_wait_s=8, min_resident_s=2, backoff_s=0.5, backoff_max_s=4, stable_s=5)
@@ -316,7 +313,7 @@ class FleetMachine(RuleBasedStateMachine):
     def the_state_agrees_with_the_world(self) -> None:
         for name, d in self.state.deployments.items():
             kind = self.children.get(name, ("", 0))[0]
-            assert (name in self.state.awake) == (d.phase is not Phase.COLD or bool(d.queue) or d.restart_wanted)
+            assert (name in self.state.active) == (d.phase is not Phase.COLD or bool(d.queue) or d.restart_wanted)
             assert (d.phase.value if d.is_resident else "") == kind
             assert {t.number for t in self.held(name, GRANTED)} == d.granted
             assert {t.number for t in self.held(name, TAKEN)} == set(d.leases)

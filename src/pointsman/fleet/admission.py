@@ -49,8 +49,8 @@ class Room:
         self._is_woken = True
         for d in draft.stirring():
             if d.phase is Phase.READY:
-                draft.wake(_grown_at_s(draft, d))
-                draft.wake(_served_at_s(draft, d))
+                draft.alarm(_grown_at_s(draft, d))
+                draft.alarm(_served_at_s(draft, d))
 
     def speak_for(self, short_bytes: int) -> None:
         """All that is free, and this much of what is coming."""
@@ -125,7 +125,7 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
         if wait_until_s <= draft.now_s:
             _evict(draft, room, eviction)
             return True
-        draft.wake(wait_until_s)
+        draft.alarm(wait_until_s)
     elif _is_polite(d):  # 3.3
         if d.queue:
             draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, _no_room(draft, room, d))
@@ -138,7 +138,7 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing_bytes: int) -> b
             if victim.is_idle:
                 draft.stop(victim, Why.EVICTED)
     else:  # 3.5
-        draft.wake(_starves_at_s(draft, d))
+        draft.alarm(_starves_at_s(draft, d))
         room.wake_for_the_young(draft)
     return False
 

@@ -8,22 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from pointsman.fleet import estimates
-from pointsman.fleet.values import (
-    INFINITY,
-    Deployment,
-    Effect,
-    Phase,
-    Refuse,
-    Restarting,
-    Start,
-    State,
-    Stop,
-    Unloading,
-    Waiter,
-    WakeAt,
-    Why,
-    awake,
-)
+from pointsman.fleet.events import Effect, Refuse, Restarting, Sleep, Start, Stop, Unloading, Wake, WakeAt
+from pointsman.fleet.values import INFINITY, Deployment, Phase, State, Waiter, Why, active
 
 
 class Draft:
@@ -32,10 +18,11 @@ class Draft:
     __slots__ = (
         "_state",
         "_wake_at_s",
-        "awake",
+        "active",
         "budget_bytes",
         "deployments",
         "effects",
+        "gpu_budgets",
         "is_draining",
         "is_short",
         "now_s",
@@ -49,8 +36,9 @@ class Draft:
         self.now_s = now_s
         self.rules = state.rules
         self.budget_bytes = state.budget_bytes
+        self.gpu_budgets = state.gpu_budgets
         self.deployments = dict(state.deployments)
-        self.awake = state.awake
+        self.active = state.active
         self.is_draining = state.is_draining
         self.is_short = state.is_short
         self.wants = state.wants
@@ -63,15 +51,15 @@ class Draft:
         """The deployment, changed."""
         changed = replace(d, **changes)
         self.deployments[d.spec.id] = changed
-        if changed.is_asleep is (d.spec.id in self.awake):
-            self.awake = awake(self.deployments)
+        if changed.is_dormant is (d.spec.id in self.active):
+            self.active = active(self.deployments)
         return changed
 
     def stirring(self) -> list[Deployment]:
-        """Those that are not asleep, in the configured order: no rule looks at any other."""
-        return [self.deployments[name] for name in self.awake]
+        """Those that are not dormant, in the configured order: no rule looks at any other."""
+        return [self.deployments[name] for name in self.active]
 
-    def wake(self, at_s: float) -> None:
+    def alarm(self, at_s: float) -> None:
         """Time alone will change something then. What is past has been dealt with."""
         if at_s > self.now_s:
             self._wake_at_s = min(self._wake_at_s, at_s)
@@ -98,29 +86,55 @@ class Draft:
         if d.failures:
             self.effects.append(Restarting(deployment_id=d.spec.id, model_id=d.spec.model_id, restarts=restarts))
         return self.put(
-            d, phase=Phase.STARTING, since_s=self.now_s, life=life, restarts=restarts, closing=None, yields_to=""
+            d,
+            phase=Phase.STARTING,
+            since_s=self.now_s,
+            life=life,
+            restarts=restarts,
+            closing=None,
+            yields_to="",
+            was_asleep=False,
         )
 
     def stop(self, d: Deployment, why: Why) -> Deployment:
         """End its life; its memory stays reserved until it is gone."""
         self.effects.append(Stop(deployment_id=d.spec.id, life=d.life))
-        if d.phase is Phase.READY:
+        if d.phase is not Phase.STARTING:
             self.effects.append(
                 Unloading(
                     deployment_id=d.spec.id,
                     model_id=d.spec.model_id,
                     why=why,
-                    age_s=self.now_s - d.since_s,
-                    memory_bytes=d.footprint_bytes,
+                    age_s=self.now_s - d.ready_since_s,
+                    memory_bytes=d.holds[0][1],
                 )
             )
         if why is Why.UNHEALTHY:
             d = self.end_of_life(d)
-        return self.put(d, phase=Phase.STOPPING, since_s=self.now_s, closing=why, yields_to="")
+        was_asleep = d.phase is Phase.ASLEEP
+        return self.put(
+            d,
+            phase=Phase.STOPPING,
+            since_s=self.now_s,
+            closing=why,
+            to_sleep=False,
+            was_asleep=was_asleep,
+            yields_to="",
+        )
+
+    def sleep(self, d: Deployment) -> Deployment:
+        """Begin to fall asleep; its memory stays reserved until it is back."""
+        self.effects.append(Sleep(deployment_id=d.spec.id, life=d.life))
+        return self.put(d, phase=Phase.FALLING_ASLEEP, since_s=self.now_s, closing=None, to_sleep=False, yields_to="")
+
+    def wake(self, d: Deployment) -> Deployment:
+        """Reserve what it takes awake, and begin to wake."""
+        self.effects.append(Wake(deployment_id=d.spec.id, life=d.life))
+        return self.put(d, phase=Phase.WAKING, since_s=self.now_s)
 
     def end_of_life(self, d: Deployment) -> Deployment:
         """Back-off after a ready deployment died or fell ill: the first time after a good life it hurts nobody."""
-        was_good = self.now_s - d.since_s >= self.rules.stable_s
+        was_good = self.now_s - d.ready_since_s >= self.rules.stable_s
         failures = 1 if was_good else d.failures + 1
         return self.put(
             d,
@@ -142,7 +156,7 @@ class Draft:
             is_draining=self.is_draining,
             is_short=self.is_short,
             wants=self.wants,
-            awake=self.awake,
+            active=self.active,
             wake_at_s=wake_at_s,
         )
         return state, tuple(self.effects)

@@ -9,6 +9,8 @@ LOAD_OVERHEAD_S = 0.7
 LOAD_BYTES_PER_S = 300e6
 FETCH_BYTES_PER_S = 20e6
 STOP_S = 0.5
+FALL_ASLEEP_S = 1.0
+WAKE_S = 2.0
 MIN_RETRY_AFTER_S = 1.0
 DRAIN_RETRY_AFTER_S = 5.0
 HOPELESS_RETRY_AFTER_S = 60.0
@@ -22,6 +24,11 @@ def load_s(d: Deployment) -> float:
     return learned_s + d.missing_bytes / FETCH_BYTES_PER_S
 
 
+def wake_s(d: Deployment) -> float:
+    """From the decision to wake it to the warm-up answer."""
+    return WAKE_S if d.wake_s is None else d.wake_s
+
+
 def ready_in_s(d: Deployment, now_s: float) -> float:
     """0 where it takes requests now."""
     match d.phase:
@@ -29,9 +36,12 @@ def ready_in_s(d: Deployment, now_s: float) -> float:
             return 0.0
         case Phase.READY | Phase.STOPPING:
             return STOP_S + load_s(d)
-        case Phase.STARTING:
+        case Phase.FALLING_ASLEEP | Phase.ASLEEP:
+            return wake_s(d) + FALL_ASLEEP_S * (d.phase is Phase.FALLING_ASLEEP)
+        case Phase.STARTING | Phase.WAKING:
+            whole_s = load_s(d) if d.phase is Phase.STARTING else wake_s(d)
             elapsed_s = now_s - d.since_s
-            return max(load_s(d) - elapsed_s, 0.1 * elapsed_s)  # overdue: the later, the less we believe
+            return max(whole_s - elapsed_s, 0.1 * elapsed_s)  # overdue: the later, the less we believe
         case _:
             return load_s(d) + (0.0 if d.may_hurry else max(0.0, d.retry_at_s - now_s))
 
@@ -39,7 +49,7 @@ def ready_in_s(d: Deployment, now_s: float) -> float:
 def is_steady(d: Deployment, now_s: float) -> bool:
     """Whether the figures above stay the same until the next event."""
     return d.breaker.open_until_s is None and (
-        d.phase is Phase.READY or (d.phase is Phase.COLD and (d.may_hurry or d.retry_at_s <= now_s))
+        d.phase in (Phase.READY, Phase.ASLEEP) or (d.phase is Phase.COLD and (d.may_hurry or d.retry_at_s <= now_s))
     )
 
 

@@ -9,31 +9,39 @@ from typing import Any
 from pointsman.fleet import estimates
 from pointsman.fleet.breaker import CLOSED, trip
 from pointsman.fleet.draft import Draft
-from pointsman.fleet.memory import corrected
-from pointsman.fleet.values import (
+from pointsman.fleet.events import (
     Cancel,
-    Deployment,
     Died,
     Estimated,
     Event,
     Exited,
+    FellAsleep,
     Healthy,
     Loaded,
     LoadFailed,
     Measured,
-    Phase,
     Release,
+    Rest,
+    SleepFailed,
+    Sleepless,
+    Slept,
     Started,
     StartFailed,
     StopOverdue,
     Stopped,
     Unhealthy,
     Unload,
-    Waiter,
+    WakeFailed,
+    WakeUpFailed,
     Want,
-    Why,
+    Woke,
+    Woken,
 )
+from pointsman.fleet.memory import Sizes, corrected, corrected_sizes, total
+from pointsman.fleet.values import WARM, Deployment, Phase, Waiter, Why
 
+LIVING = WARM | {Phase.READY}
+RESTABLE = frozenset({Phase.STARTING, Phase.READY, Phase.WAKING})
 HOLD_MEMORY = 0.8
 LOAD_MEMORY = 0.7
 """Share of the old figure in the moving averages of how long a call holds its slot, how long a load takes."""
@@ -55,6 +63,8 @@ def want(draft: Draft, d: Deployment, event: Want) -> None:
         may_evict=event.may_evict,
     )
     d = draft.put(d, queue=(*d.queue, waiter), next_deadline_s=min(d.next_deadline_s, event.deadline_s))
+    if d.closing is Why.RESTED:  # whoever wants it outranks an earlier wish for rest
+        d = draft.put(d, closing=None, to_sleep=False)
     if event.for_load and d.phase in (Phase.COLD, Phase.FAILED):  # an operator's load starts afresh
         draft.put(d, phase=Phase.COLD, failures=0, retry_at_s=0.0)
 
@@ -84,20 +94,8 @@ def started(draft: Draft, d: Deployment, event: Started) -> None:
     if d.phase is not Phase.STARTING or d.life != event.life:
         return
     took_s = draft.now_s - d.since_s
-    d = draft.put(
-        d,
-        phase=Phase.READY,
-        since_s=draft.now_s,
-        idle_since_s=draft.now_s,
-        load_s=_mean_load_s(d, took_s),
-        missing_bytes=0,
-        measured_bytes=event.measured_bytes,
-        footprint_bytes=corrected(d.footprint_bytes, event.measured_bytes, draft.budget_bytes),
-        closing=None if d.queue else d.closing,  # whoever waits outranks an earlier wish to unload
-        restart_wanted=False,
-        last_error="",
-        breaker=CLOSED,
-    )
+    load_s = _mean_load_s(d, took_s)
+    d = _ready(draft, draft.put(d, load_s=load_s, missing_bytes=0, restart_wanted=False, ran_out=False), event)
     draft.effects.append(
         Loaded(
             deployment_id=d.spec.id,
@@ -108,11 +106,43 @@ def started(draft: Draft, d: Deployment, event: Started) -> None:
     )
 
 
+def _ready(draft: Draft, d: Deployment, event: Started | Woken) -> Deployment:
+    """It has answered its warm-up."""
+    d = _weighed(draft, d, event.measured_bytes, event.gpu_bytes)
+    return draft.put(
+        d,
+        phase=Phase.READY,
+        since_s=draft.now_s,
+        ready_since_s=draft.now_s,
+        idle_since_s=draft.now_s,
+        closing=None if d.queue else d.closing,  # whoever waits outranks an earlier wish to unload
+        to_sleep=d.to_sleep and not d.queue,
+        last_error="",
+        breaker=CLOSED,
+    )
+
+
+def _weighed(draft: Draft, d: Deployment, measured_bytes: int, gpu_bytes: Sizes) -> Deployment:
+    """What it takes, corrected by what was measured."""
+    footprint_bytes = corrected(d.footprint_bytes, measured_bytes, draft.budget_bytes)
+    if not (gpu_bytes or d.gpu_bytes):
+        return draft.put(d, measured_bytes=measured_bytes, footprint_bytes=footprint_bytes)
+    return draft.put(
+        d,
+        measured_bytes=measured_bytes,
+        footprint_bytes=footprint_bytes,
+        measured_gpu_bytes=gpu_bytes,
+        gpu_bytes=corrected_sizes(d.gpu_bytes, gpu_bytes, draft.gpu_budgets),
+    )
+
+
 def _mean_load_s(d: Deployment, took_s: float) -> float | None:
     """A load that fetched first says little about the next."""
-    if d.missing_bytes:
-        return d.load_s
-    return took_s if d.load_s is None else LOAD_MEMORY * d.load_s + (1 - LOAD_MEMORY) * took_s
+    return d.load_s if d.missing_bytes else _mean_s(d.load_s, took_s)
+
+
+def _mean_s(known_s: float | None, took_s: float) -> float:
+    return took_s if known_s is None else LOAD_MEMORY * known_s + (1 - LOAD_MEMORY) * took_s
 
 
 def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
@@ -144,9 +174,61 @@ def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
     )
 
 
+def slept(draft: Draft, d: Deployment, event: Slept) -> None:
+    if d.phase is not Phase.FALLING_ASLEEP or d.life != event.life:
+        return
+    took_s, before_bytes = draft.now_s - d.since_s, total(d.takes)
+    d = draft.put(
+        d,
+        phase=Phase.ASLEEP,
+        since_s=draft.now_s,
+        asleep_bytes=min(event.measured_bytes or d.asleep_bytes, draft.budget_bytes),
+        measured_asleep_bytes=event.measured_bytes,
+        asleep_gpu_bytes=corrected_sizes((), event.gpu_bytes, draft.gpu_budgets),
+    )
+    draft.effects.append(
+        FellAsleep(
+            deployment_id=d.spec.id,
+            model_id=d.spec.model_id,
+            took_s=took_s,
+            memory_bytes=d.asleep_bytes,
+            freed_bytes=max(0, before_bytes - total(d.holds)),
+        )
+    )
+
+
+def sleep_failed(draft: Draft, d: Deployment, event: SleepFailed) -> None:
+    """It is ready as if nothing had been tried, and is not asked again in this life."""
+    if d.phase is not Phase.FALLING_ASLEEP or d.life != event.life:
+        return
+    d = draft.put(d, phase=Phase.READY, since_s=d.ready_since_s)
+    draft.put(d, wakeful_until_life=d.life, last_error=f"cannot sleep: {event.why}")
+    draft.effects.append(Sleepless(deployment_id=d.spec.id, model_id=d.spec.model_id, why=event.why))
+
+
+def woken(draft: Draft, d: Deployment, event: Woken) -> None:
+    if d.phase is not Phase.WAKING or d.life != event.life:
+        return
+    took_s = draft.now_s - d.since_s
+    d = _ready(draft, draft.put(d, wake_s=_mean_s(d.wake_s, took_s)), event)
+    memory_bytes = event.measured_bytes or d.footprint_bytes
+    draft.effects.append(
+        Woke(deployment_id=d.spec.id, model_id=d.spec.model_id, took_s=took_s, memory_bytes=memory_bytes)
+    )
+
+
+def wake_failed(draft: Draft, d: Deployment, event: WakeFailed) -> None:
+    """It is stopped, started anew where somebody waits, and left awake in its next life."""
+    if d.phase is not Phase.WAKING or d.life != event.life:
+        return
+    d = draft.put(d, wakeful_until_life=d.life + 1, last_error=f"did not wake: {event.why}")
+    draft.effects.append(WakeUpFailed(deployment_id=d.spec.id, model_id=d.spec.model_id, why=event.why))
+    draft.stop(d, Why.WAKE_FAILED)
+
+
 def exited(draft: Draft, d: Deployment, event: Exited) -> None:
-    """Only of a ready one: a start that fails and a stop that succeeds have events of their own."""
-    if d.phase is not Phase.READY or d.life != event.life:
+    """A start that fails and a stop that succeeds have events of their own."""
+    if d.phase not in LIVING or d.life != event.life:
         return
     how = f"signal {-event.code}" if event.code < 0 else f"exit code {event.code}"
     draft.effects.append(
@@ -155,18 +237,19 @@ def exited(draft: Draft, d: Deployment, event: Exited) -> None:
             model_id=d.spec.model_id,
             code=event.code,
             why=event.why,
-            lived_s=draft.now_s - d.since_s,
+            lived_s=draft.now_s - d.ready_since_s,
             leases=d.in_flight,
         )
     )
     said = f": {event.why}" if event.why else ""
-    unwanted = d.closing is Why.UNLOADED
+    unwanted = d.closing is Why.UNLOADED or d.phase is not Phase.READY  # who was put to sleep was not needed
     d = draft.end_of_life(d)
     draft.put(
         d,
         phase=Phase.COLD,
         since_s=draft.now_s,
         closing=None,
+        to_sleep=False,
         yields_to="",
         restart_wanted=d.restart_wanted and not unwanted,
         last_error=f"died ({how}){said}",
@@ -189,8 +272,7 @@ def stop_overdue(draft: Draft, d: Deployment, event: StopOverdue) -> None:
 
 def measured(draft: Draft, d: Deployment, event: Measured) -> None:
     if d.phase is Phase.READY and d.life == event.life:
-        footprint_bytes = corrected(d.footprint_bytes, event.measured_bytes, draft.budget_bytes)
-        draft.put(d, measured_bytes=event.measured_bytes, footprint_bytes=footprint_bytes)
+        _weighed(draft, d, event.measured_bytes, event.gpu_bytes)
 
 
 def estimated(draft: Draft, d: Deployment, event: Estimated) -> None:
@@ -198,25 +280,37 @@ def estimated(draft: Draft, d: Deployment, event: Estimated) -> None:
     if d.is_resident or not d.spec.is_managed:
         return
     estimate_bytes = event.footprint_bytes if d.spec.memory_bytes is None else d.spec.memory_bytes
-    footprint_bytes = corrected(estimate_bytes, d.measured_bytes, draft.budget_bytes)
-    if (footprint_bytes, event.missing_bytes) != (d.footprint_bytes, d.missing_bytes):
-        draft.put(d, footprint_bytes=footprint_bytes, missing_bytes=event.missing_bytes)
+    asleep_bytes = event.asleep_bytes and (d.measured_asleep_bytes or event.asleep_bytes)
+    draft.put(
+        d,
+        footprint_bytes=corrected(estimate_bytes, d.measured_bytes, draft.budget_bytes),
+        gpu_bytes=corrected_sizes(event.gpu_bytes, d.measured_gpu_bytes, draft.gpu_budgets),
+        asleep_bytes=min(asleep_bytes, draft.budget_bytes),
+        missing_bytes=event.missing_bytes,
+    )
 
 
 def unload(draft: Draft, d: Deployment, _: Unload) -> None:
     if not d.spec.is_managed:
         return
-    if d.phase in (Phase.READY, Phase.STARTING):
-        draft.put(d, closing=Why.UNLOADED)
+    if d.phase in LIVING or d.phase is Phase.STARTING:
+        draft.put(d, closing=Why.UNLOADED, to_sleep=False)
     else:
         draft.put(d, restart_wanted=False)
+
+
+def rest(draft: Draft, d: Deployment, _: Rest) -> None:
+    """Not of one that somebody waits for, or that is to leave anyway."""
+    if d.phase in RESTABLE and d.can_sleep and not d.queue and d.closing is None:
+        draft.put(d, closing=Why.RESTED, to_sleep=True)
 
 
 def unhealthy(draft: Draft, d: Deployment, event: Unhealthy) -> None:
     if d.phase is not Phase.READY or d.life != event.life:
         return
     if d.spec.is_managed:
-        draft.put(d, closing=d.closing or Why.UNHEALTHY, last_error=event.why)
+        closing = Why.UNHEALTHY if d.closing in (None, Why.RESTED) else d.closing
+        draft.put(d, closing=closing, to_sleep=False, last_error=event.why)
     else:
         draft.put(d, breaker=trip(draft.now_s + draft.rules.probe_hold_s), last_error=event.why)
 
@@ -240,7 +334,12 @@ CHANGE: dict[type[Event], Callable[[Draft, Deployment, Any], None]] = {
     StopOverdue: stop_overdue,
     Measured: measured,
     Estimated: estimated,
+    Slept: slept,
+    SleepFailed: sleep_failed,
+    Woken: woken,
+    WakeFailed: wake_failed,
     Unload: unload,
+    Rest: rest,
     Unhealthy: unhealthy,
     Healthy: healthy,
 }

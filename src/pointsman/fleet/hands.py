@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Callable
 
 from pointsman.clock import Clock
+from pointsman.fleet.events import Event, Loaded, News, Tick, Unloading
 from pointsman.fleet.loader import Loader
-from pointsman.fleet.values import Event, Loaded, News, Tick, Unloading, Why
+from pointsman.fleet.values import Why
 
 Subscriber = Callable[[News], None]
 

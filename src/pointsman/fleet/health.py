@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 
 from pointsman.clock import Clock
 from pointsman.errors import PointsmanError
+from pointsman.fleet.events import Event, Healthy, Measured, Unhealthy
 from pointsman.fleet.hardware import Hardware
 from pointsman.fleet.loader import Backend
 from pointsman.fleet.timing import within
-from pointsman.fleet.values import Deployment, Event, Healthy, Measured, Phase, Unhealthy
+from pointsman.fleet.values import Deployment, Phase
 from pointsman.types import Value
 
 SICK_AFTER = 3

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from pointsman.clock import Clock
 from pointsman.errors import PointsmanError
+from pointsman.fleet.events import Event, Exited, Started, StartFailed, StopOverdue, Stopped
 from pointsman.fleet.hardware import Hardware
 from pointsman.fleet.timing import within
-from pointsman.fleet.values import Event, Exited, Started, StartFailed, StopOverdue, Stopped
 from pointsman.types import Footprint, Running
 
 STOP_LIMIT_S = 15.0

@@ -18,6 +18,7 @@ from typing import Self
 
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
+from pointsman.fleet.events import Drain, Estimated, News, Refuse, Release, Report, Taken, Tick, Unload
 from pointsman.fleet.hands import Hands
 from pointsman.fleet.hardware import Hardware
 from pointsman.fleet.health import Prober
@@ -28,21 +29,12 @@ from pointsman.fleet.values import (
     GB,
     INFINITY,
     DeploymentSpec,
-    Drain,
-    Estimated,
     FleetStatistics,
     LoadReport,
-    News,
     Phase,
     PreloadReport,
-    Refuse,
-    Release,
-    Report,
     Rules,
     State,
-    Taken,
-    Tick,
-    Unload,
 )
 from pointsman.fleet.views import WorldView, view_of
 from pointsman.fleet.writer import Answer, Writer

@@ -28,38 +28,37 @@ from pointsman.fleet import estimates
 from pointsman.fleet.admission import admit, hopeless, is_due
 from pointsman.fleet.breaker import record
 from pointsman.fleet.draft import Draft
+from pointsman.fleet.events import About, Drain, Effect, Event, Grant, Release, Report, Taken, Want
 from pointsman.fleet.facts import CHANGE, released
+from pointsman.fleet.memory import Sizes
 from pointsman.fleet.values import (
     INFINITY,
-    About,
     Deployment,
     DeploymentSpec,
-    Drain,
-    Effect,
-    Event,
-    Grant,
     Phase,
-    Release,
-    Report,
     Rules,
     State,
-    Taken,
     Waiter,
-    Want,
     Why,
-    awake,
+    active,
 )
 
 Step = tuple[State, tuple[Effect, ...]]
 
 
-def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int) -> State:
-    """Everything cold. Attached deployments are due to be attached at the first step."""
+def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int, gpu_budgets: Sizes = ()) -> State:
+    """Everything cold; attached deployments are due to be attached at the first step."""
     deployments = {
         spec.id: Deployment(spec=spec, footprint_bytes=spec.memory_bytes or 0, restart_wanted=not spec.is_managed)
         for spec in specs
     }
-    return State(rules=rules, budget_bytes=budget_bytes, deployments=deployments, awake=awake(deployments))
+    return State(
+        rules=rules,
+        budget_bytes=budget_bytes,
+        gpu_budgets=gpu_budgets,
+        deployments=deployments,
+        active=active(deployments),
+    )
 
 
 def step(state: State, event: Event) -> Step:
@@ -141,7 +140,7 @@ QUICK: dict[type[Event], Callable[[State, Any], Step | None]] = {
 def settle(draft: Draft) -> None:
     """Rules 2 to 4, until nothing more follows."""
     while True:
-        for name in draft.awake:
+        for name in draft.active:
             d = _thaw(draft, draft[name])
             d = _refuse(draft, d)
             d = _grant(draft, d)
@@ -227,8 +226,8 @@ def _expires_at_s(d: Deployment) -> float:
 
 def _wake(draft: Draft, d: Deployment) -> None:
     """4"""
-    draft.wake(d.next_deadline_s)
+    draft.alarm(d.next_deadline_s)
     if d.phase is Phase.FAILED or (d.phase is Phase.COLD and (d.queue or d.restart_wanted) and not is_due(draft, d)):
-        draft.wake(d.retry_at_s)
+        draft.alarm(d.retry_at_s)
     elif d.phase is Phase.READY and d.is_idle:
-        draft.wake(_expires_at_s(d))
+        draft.alarm(_expires_at_s(d))

@@ -6,12 +6,17 @@ One device, the host's memory; more devices mean more budgets here, nothing else
 Who is worth how much is an eviction policy's word (`eviction`); the least worth leaves first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pointsman.types import Value
 
 GB = 1e9
 MB = 1e6
+
+Sizes = tuple[tuple[int, int], ...]
+"""(device, bytes); a device is a GPU's index, or `HOST`."""
+HOST = -1
+"""The host's memory as a device."""
 
 
 class Resident(Value, frozen=True):
@@ -69,6 +74,36 @@ def corrected(estimate_bytes: int, measured_bytes: int, budget_bytes: int) -> in
     """The figure to reserve. A measurement raises an estimate and never lowers it: pages of a cache that no request has
     touched yet are not resident, but they will be. What proves larger than the whole budget runs alone."""
     return max(estimate_bytes, min(measured_bytes, budget_bytes))
+
+
+def corrected_sizes(estimate: Sizes, measured: Sizes, budgets: Sizes) -> Sizes:
+    """The same on each device; what is measured where nothing was expected counts too."""
+    limits = dict(budgets)
+    return most(estimate, tuple((device, min(size, limits.get(device, 0))) for device, size in measured))
+
+
+def most(one: Sizes, other: Sizes) -> Sizes:
+    """The larger on each device."""
+    if not other or one == other:
+        return one
+    found = dict(one)
+    for device, size in other:
+        found[device] = max(size, found.get(device, 0))
+    return tuple(sorted(found.items()))
+
+
+def added(many: Iterable[Sizes]) -> Sizes:
+    """The sum on each device."""
+    found: dict[int, int] = {}
+    for sizes in many:
+        for device, size in sizes:
+            found[device] = found.get(device, 0) + size
+    return tuple(sorted(found.items()))
+
+
+def total(sizes: Sizes) -> int:
+    """Of all devices together."""
+    return sum(size for _, size in sizes)
 
 
 def in_words(size_bytes: float) -> str:

@@ -18,20 +18,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-from pointsman.fleet.machine import initial, step
-from pointsman.fleet.values import (
-    INFINITY,
-    DeploymentSpec,
+from pointsman.fleet.events import (
     Effect,
     Event,
     Grant,
-    Phase,
     Refuse,
     Release,
-    Rules,
     Start,
     Started,
-    State,
     Stop,
     Stopped,
     Taken,
@@ -39,8 +33,9 @@ from pointsman.fleet.values import (
     Unloading,
     WakeAt,
     Want,
-    Why,
 )
+from pointsman.fleet.machine import initial, step
+from pointsman.fleet.values import INFINITY, DeploymentSpec, Phase, Rules, State, Why
 from pointsman.types import Value
 
 

@@ -1,7 +1,6 @@
-"""The fleet's own values: what is configured, the state, what happens to it (events), what follows (effects, news).
+"""The fleet's own values: what is configured, the state, what callers read. All are frozen.
 
-All are frozen. Every event carries its moment `at_s`; those about one run of a child carry its `life`, so that word
-of an earlier life cannot harm a later one.
+Knows: what a deployment holds in which phase. Does not know: what happens to it and what follows (`events`), any rule.
 """
 
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import msgspec
 
 from pointsman.fleet.breaker import CLOSED, BreakerState
 from pointsman.fleet.eviction import Demand
+from pointsman.fleet.memory import HOST, Sizes, added, most
 from pointsman.settings import FleetSettings, ManagedBase, ModelBase, OpenAiModel
 from pointsman.types import Value
 
@@ -23,7 +23,10 @@ INFINITY = float("inf")
 
 
 class DeploymentSpec(Value, frozen=True):
-    """One place where a model can run. `memory_bytes` is the operator's figure; None: the backend's estimate."""
+    """One place where a model can run. `memory_bytes` is the operator's figure; None: the backend's estimate.
+
+    `sleep_after_s`: unused for so long it falls asleep, where its engine can. `gpus`: the ones it may use.
+    """
 
     id: str
     model_id: str
@@ -32,7 +35,9 @@ class DeploymentSpec(Value, frozen=True):
     preload: bool = False
     pin: bool = False
     ttl_s: float | None = None
+    sleep_after_s: float | None = None
     memory_bytes: int | None = None
+    gpus: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, deployment_id: str, model: ModelBase) -> Self:
@@ -85,25 +90,33 @@ class Rules(Value, frozen=True):
 
 
 class Phase(StrEnum):
-    """`failed` means given up until `retry_at_s`; a deployment in an ordinary back-off is cold."""
+    """`failed` means given up until `retry_at_s`; a deployment in an ordinary back-off is cold. An asleep one has a
+    child, whose engine has given memory back."""
 
     COLD = "cold"
     STARTING = "starting"
     READY = "ready"
+    FALLING_ASLEEP = "falling_asleep"
+    ASLEEP = "asleep"
+    WAKING = "waking"
     STOPPING = "stopping"
     FAILED = "failed"
 
 
-RESIDENT = frozenset({Phase.STARTING, Phase.READY, Phase.STOPPING})
+ABSENT = frozenset({Phase.COLD, Phase.FAILED})
+WARM = frozenset({Phase.FALLING_ASLEEP, Phase.ASLEEP, Phase.WAKING})
 
 
 class Why(StrEnum):
-    """Why a deployment is stopped, or takes no more wants so that it can be."""
+    """Why a deployment is stopped or put to sleep, or takes no more wants so that it can be."""
 
     EVICTED = "evicted"
     EXPIRED = "expired"
+    UNUSED = "unused"
+    RESTED = "rested"
     UNLOADED = "unloaded"
     UNHEALTHY = "unhealthy"
+    WAKE_FAILED = "wake_failed"
     DRAINED = "drained"
 
 
@@ -120,8 +133,12 @@ class Waiter(Value, frozen=True):
 class Deployment(Value, frozen=True):
     """One deployment's facts. `leases`: ticket → when taken; never changed in place.
 
-    `closing`: ready, but grants nothing more and stops when idle; `yields_to`: the starved deployment that waits for
-    its memory. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off.
+    `footprint_bytes`, `gpu_bytes`: what it takes when ready, on the host and on GPUs; `asleep_…`: when asleep;
+    `measured_…`: no estimate goes below them. `wakeful_until_life`: up to this life it cannot sleep.
+    `ready_since_s`: when it was last loaded or woken. `was_asleep`: it is being stopped in its sleep.
+    `closing`: ready, but grants nothing more and stops when idle, or sleeps (`to_sleep`); `yields_to`: the starved
+    deployment that waits for its memory. `ran_out`: its last start ran out of memory; another has to follow once
+    others have left. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off.
     `demand`: how often it is asked for. `restart_wanted`: start it though nobody waits.
     """
 
@@ -129,10 +146,18 @@ class Deployment(Value, frozen=True):
     phase: Phase = Phase.COLD
     since_s: float = 0.0
     life: int = 0
+    ready_since_s: float = 0.0
     footprint_bytes: int = 0
+    gpu_bytes: Sizes = ()
     measured_bytes: int = 0
+    measured_gpu_bytes: Sizes = ()
+    asleep_bytes: int = 0
+    measured_asleep_bytes: int = 0
+    asleep_gpu_bytes: Sizes = ()
+    wakeful_until_life: int = 0
     missing_bytes: int = 0
     load_s: float | None = None
+    wake_s: float | None = None
     queue: tuple[Waiter, ...] = ()
     next_deadline_s: float = INFINITY
     granted: frozenset[int] = frozenset()
@@ -140,7 +165,10 @@ class Deployment(Value, frozen=True):
     idle_since_s: float = 0.0
     hold_s: float = 1.0
     closing: Why | None = None
+    to_sleep: bool = False
+    was_asleep: bool = False
     yields_to: str = ""
+    ran_out: bool = False
     failures: int = 0
     retry_at_s: float = 0.0
     may_hurry: bool = False
@@ -161,243 +189,73 @@ class Deployment(Value, frozen=True):
         return not self.granted and not self.leases
 
     @property
-    def is_asleep(self) -> bool:
+    def is_dormant(self) -> bool:
         """Cold, and nobody waits for it: no rule but an event about itself concerns it."""
         return self.phase is Phase.COLD and not self.queue and not self.restart_wanted
 
     @property
     def is_resident(self) -> bool:
-        """Its memory is taken or promised."""
-        return self.phase in RESIDENT
+        """Its memory is taken or promised, if only that of one asleep."""
+        return self.phase not in ABSENT
+
+    @property
+    def takes(self) -> Sizes:
+        """What it needs to be ready, on each device."""
+        host = ((HOST, self.footprint_bytes),)
+        return host + self.gpu_bytes if self.gpu_bytes else host
+
+    @property
+    def holds(self) -> Sizes:
+        """What is reserved for it now. Between awake and asleep: the more of both, for either may come of it."""
+        if self.phase not in WARM and not self.was_asleep:
+            return self.takes if self.phase not in ABSENT else ()
+        asleep = ((HOST, self.asleep_bytes), *self.asleep_gpu_bytes)
+        return asleep if self.phase is Phase.ASLEEP or self.was_asleep else most(self.takes, asleep)
+
+    @property
+    def can_sleep(self) -> bool:
+        return self.asleep_bytes > 0 and self.life > self.wakeful_until_life
 
 
 class State(Value, frozen=True):
     """The whole fleet. `deployments` is never changed in place. `is_short`: somebody waits for memory. `wants`: for
-    managed deployments, so far. `awake`: the names of those that are not asleep, in the configured order; a fleet may
-    have hundreds of models, of which a few matter at any moment.
+    managed deployments, so far. `active`: the names of those that are not dormant, in the configured order; a fleet
+    may have hundreds of models, of which a few matter at any moment. `budget_bytes`: of the host's memory;
+    `gpu_budgets`: of each GPU.
     """
 
     rules: Rules
     budget_bytes: int
     deployments: Mapping[str, Deployment]
+    gpu_budgets: Sizes = ()
     is_draining: bool = False
     is_short: bool = False
     wants: int = 0
-    awake: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
     wake_at_s: float = float("-inf")
 
     @property
     def used_bytes(self) -> int:
-        return sum(d.footprint_bytes for d in self.stirring() if d.is_resident)
+        """Of the host's memory."""
+        return sum(d.holds[0][1] for d in self.stirring() if d.is_resident)
+
+    @property
+    def used(self) -> Sizes:
+        """Of every device that somebody holds memory on."""
+        return added(d.holds for d in self.stirring())
 
     @property
     def is_drained(self) -> bool:
         return self.is_draining and not any(d.is_resident or not d.is_idle for d in self.deployments.values())
 
     def stirring(self) -> list[Deployment]:
-        """Those that are not asleep."""
-        return [self.deployments[name] for name in self.awake]
+        """Those that are not dormant."""
+        return [self.deployments[name] for name in self.active]
 
 
-def awake(deployments: Mapping[str, Deployment]) -> tuple[str, ...]:
-    """Who is not asleep, in the configured order."""
-    return tuple(name for name, d in deployments.items() if not d.is_asleep)
-
-
-# ---------------------------------------------------------------- events
-
-
-class Event(Value, frozen=True):
-    at_s: float
-
-
-class Tick(Event, frozen=True):
-    """Time has passed."""
-
-
-class Drain(Event, frozen=True):
-    """No new grants from now on; stop everything as it falls idle."""
-
-
-class About(Event, frozen=True):
-    """An event of one deployment."""
-
-    deployment_id: str
-
-
-class Want(About, frozen=True):
-    """Somebody wants a slot until `deadline_s`, or (`for_load`) the deployment to be ready."""
-
-    ticket: int
-    deadline_s: float
-    for_load: bool = False
-    may_evict: bool = True
-
-
-class Cancel(About, frozen=True):
-    """The one who wanted has left; legal at any time before Taken."""
-
-    ticket: int
-
-
-class Taken(About, frozen=True):
-    """A granted slot has been taken: now it counts."""
-
-    ticket: int
-
-
-class Release(About, frozen=True):
-    """A taken slot is free again. Only an `ok` one teaches how long calls take."""
-
-    ticket: int
-    ok: bool = True
-
-
-class Started(About, frozen=True):
-    """It answered its warm-up. `measured_bytes` is 0 where nobody could tell."""
-
-    life: int
-    measured_bytes: int = 0
-
-
-class StartFailed(About, frozen=True):
-    life: int
-    why: str
-    code: str = "loading_failed"
-
-
-class Exited(About, frozen=True):
-    """The child ended, asked or not."""
-
-    life: int
-    code: int
-    why: str = ""
-
-
-class Stopped(About, frozen=True):
-    """It is gone and its memory is back."""
-
-    life: int
-
-
-class StopOverdue(About, frozen=True):
-    """It was told to stop and has not; somebody is still trying."""
-
-    life: int
-    why: str
-
-
-class Measured(About, frozen=True):
-    """What a running child takes now."""
-
-    life: int
-    measured_bytes: int
-
-
-class Estimated(About, frozen=True):
-    """What it would take, and what would have to be fetched first."""
-
-    footprint_bytes: int
-    missing_bytes: int = 0
-
-
-class Unload(About, frozen=True):
-    """An operator wants the memory back: stop it as soon as it is idle."""
-
-
-class Unhealthy(About, frozen=True):
-    """Its probe failed too often in a row."""
-
-    life: int
-    why: str
-
-
-class Healthy(About, frozen=True):
-    """Its probe succeeds again."""
-
-    life: int
-
-
-class Report(About, frozen=True):
-    """How a call went."""
-
-    ok: bool
-
-
-# ---------------------------------------------------------------- effects
-
-
-class Effect(Value, frozen=True):
-    """Something the loop must do, or (`News`) tell."""
-
-
-class Start(Effect, frozen=True):
-    deployment_id: str
-    life: int
-
-
-class Stop(Effect, frozen=True):
-    deployment_id: str
-    life: int
-
-
-class Grant(Effect, frozen=True):
-    ticket: int
-
-
-class Refuse(Effect, frozen=True):
-    """`code` is one of `errors.TABLE`."""
-
-    ticket: int
-    code: str
-    retry_after_s: float
-    why: str
-
-
-class WakeAt(Effect, frozen=True):
-    """Send a Tick then. A later WakeAt replaces it."""
-
-    at_s: float
-
-
-# ---------------------------------------------------------------- news, for those who subscribe
-
-
-class News(Effect, frozen=True):
-    deployment_id: str
-    model_id: str
-
-
-class Loaded(News, frozen=True):
-    load_s: float
-    memory_bytes: int
-
-
-class LoadFailed(News, frozen=True):
-    why: str
-    failures: int
-    retry_in_s: float
-
-
-class Died(News, frozen=True):
-    """A child ended without being asked to. `code`: negative is a signal."""
-
-    code: int
-    why: str
-    lived_s: float
-    leases: int
-
-
-class Restarting(News, frozen=True):
-    restarts: int
-
-
-class Unloading(News, frozen=True):
-    """A ready deployment is being stopped; `age_s` is how long it was ready."""
-
-    why: Why
-    age_s: float
-    memory_bytes: int
+def active(deployments: Mapping[str, Deployment]) -> tuple[str, ...]:
+    """Who is not dormant, in the configured order."""
+    return tuple(name for name, d in deployments.items() if not d.is_dormant)
 
 
 # ---------------------------------------------------------------- what callers read

@@ -5,7 +5,7 @@ Invariant: a view is rebuilt when its deployment changed, or when time alone cha
 
 from pointsman.fleet.breaker import mode_at, retry_in_s
 from pointsman.fleet.estimates import is_steady, ready_in_s
-from pointsman.fleet.values import Deployment, Phase, State
+from pointsman.fleet.values import WARM, Deployment, Phase, State
 from pointsman.types import DeploymentView, Tier, World
 
 DRAINING = "draining"
@@ -16,7 +16,7 @@ def view_of(d: Deployment, now_s: float, pid: int | None = None, *, is_draining:
     return DeploymentView(
         id=d.spec.id,
         model_id=d.spec.model_id,
-        tier=Tier.HOT if d.phase is Phase.READY else Tier.COLD,
+        tier=_tier(d.phase),
         state=DRAINING if is_draining else d.phase.value,
         ready_in_s=ready_in_s(d, now_s),
         in_flight=d.in_flight,
@@ -25,11 +25,17 @@ def view_of(d: Deployment, now_s: float, pid: int | None = None, *, is_draining:
         breaker=mode_at(d.breaker, now_s),
         retry_in_s=retry_in_s(d.breaker, now_s),
         is_managed=d.spec.is_managed,
-        memory_bytes=d.footprint_bytes,
+        memory_bytes=d.holds[0][1] if d.phase in WARM else d.footprint_bytes,
         pid=pid if d.is_resident else None,
         restarts=d.restarts,
         last_error=d.last_error,
     )
+
+
+def _tier(phase: Phase) -> Tier:
+    if phase is Phase.READY:
+        return Tier.HOT
+    return Tier.WARM if phase in WARM else Tier.COLD
 
 
 class WorldView:

@@ -14,21 +14,9 @@ from typing import Protocol
 
 from pointsman.clock import Clock
 from pointsman.errors import RequestError
+from pointsman.fleet.events import Cancel, Effect, Event, Grant, News, Refuse, Start, Stop, WakeAt, Want
 from pointsman.fleet.machine import step
-from pointsman.fleet.values import (
-    Cancel,
-    Deployment,
-    Effect,
-    Event,
-    Grant,
-    News,
-    Refuse,
-    Start,
-    State,
-    Stop,
-    WakeAt,
-    Want,
-)
+from pointsman.fleet.values import Deployment, State
 
 Answer = Grant | Refuse
 
