@@ -32,6 +32,7 @@ TABLE: dict[str, Row] = {
     "not_found": Row(404, "invalid_request_error", False),
     "model_not_found": Row(404, "invalid_request_error", False),
     "method_not_allowed": Row(405, "invalid_request_error", False),
+    "conflict": Row(409, "invalid_request_error", False),
     "length_required": Row(411, "invalid_request_error", False),
     "request_too_large": Row(413, "invalid_request_error", False),
     "unsupported_media_type": Row(415, "invalid_request_error", False),
@@ -108,13 +109,17 @@ class Refused(PointsmanError):
 
 
 class UpstreamError(PointsmanError):
-    """A deployment failed. `upstream_status` is its HTTP status, 0 where it gave none."""
+    """A deployment failed. `upstream_status` is its HTTP status, 0 where it gave none; `retry_after_s` what it asked
+    for, 0 where it asked for nothing."""
 
     default_code = "upstream_error"
 
-    def __init__(self, message: str, *, code: str | None = None, upstream_status: int = 0) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, upstream_status: int = 0, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(message, code=code)
         self.upstream_status = upstream_status
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(PointsmanError):

@@ -86,7 +86,11 @@ class Hints(Value, frozen=True):
 
 
 class Limits(Value, frozen=True):
-    """What the caller will accept. `deadline_s` is a duration from arrival; None means the server's default."""
+    """What the caller will accept. `deadline_s` is a duration from arrival; None means the server's default.
+
+    `continuation`: whether another model may go on with a cut answer. `cache` is "" or one of on, off, refresh, only;
+    a kept answer older than `max_age_s` will not do.
+    """
 
     deadline_s: float | None = None
     max_cost_per_mtok: float | None = None
@@ -94,6 +98,9 @@ class Limits(Value, frozen=True):
     max_output_tokens: int | None = None
     needs_tools: bool = False
     strategy: str | None = None
+    continuation: bool | None = None
+    cache: str = ""
+    max_age_s: float | None = None
 
 
 class JsonPayload(Value, frozen=True):
@@ -122,7 +129,10 @@ class FormPayload(Value, frozen=True):
 
 
 class Request(Value, frozen=True):
-    """One request, decoded once at the edge. `model` is what the caller named: `auto`, an alias or a model id."""
+    """One request, decoded once at the edge. `model` is what the caller named: `auto`, an alias or a model id.
+
+    `prefix`: how the answer begins, where another deployment wrote `prefix_tokens` tokens of it already.
+    """
 
     id: str
     kind: Kind
@@ -138,6 +148,8 @@ class Request(Value, frozen=True):
     limits: Limits = Limits()
     tenant: str = ""
     received_s: float = 0.0
+    prefix: str = ""
+    prefix_tokens: int = 0
 
 
 # ---------------------------------------------------------------- what it is
@@ -397,7 +409,10 @@ class Usage(Value, frozen=True):
 
 
 class Attempt(Value, frozen=True):
-    """One try at one deployment. `error` is empty where it succeeded, else a code of `errors.TABLE`."""
+    """One try at one deployment. `error` is empty where it succeeded, else a code of `errors.TABLE`.
+
+    `raced`: the deployment it was raced against and that lost, empty for none; `is_hedge`: it was the later one.
+    """
 
     deployment_id: str
     model_id: str
@@ -406,16 +421,22 @@ class Attempt(Value, frozen=True):
     first_byte_s: float | None = None
     error: str = ""
     detail: str = ""
+    is_hedge: bool = False
+    raced: str = ""
 
 
 class Reply(Value, frozen=True):
-    """An answer on its way to the caller: a whole `body`, or `events`, an iterator over whole server-sent events."""
+    """An answer on its way to the caller: a whole `body`, or `events`, an iterator over whole server-sent events.
+
+    `usage`: of a stream, what is known of its tokens when it has ended.
+    """
 
     status: int
     content_type: str
     body: bytes = b""
     events: AsyncIterator[bytes] | None = None
     metadata: "RoutingMetadata | None" = None
+    usage: "Callable[[], Usage] | None" = None
 
 
 class RoutingMetadata(Value, frozen=True):
@@ -441,7 +462,8 @@ class Outcome(Value, frozen=True):
 
     `status` is one of success, client_error, refused, error, client_closed. `total_s` and `first_byte_s` count from
     arrival. `overhead_s` is what the gateway itself added: from the decoded request to the answer (a stream: to its
-    first event) less `wait_s` and the wait for upstreams.
+    first event) less `wait_s` and the wait for upstreams. `cache` is one of hit, semantic, miss, bypass; of a kept
+    answer, `cached_model` once gave it and `saved` is what it would have cost.
     """
 
     request_id: str
@@ -467,3 +489,6 @@ class Outcome(Value, frozen=True):
     events: int = 0
     reply_bytes: int = 0
     conversation: str = ""
+    cache: str = "bypass"
+    cached_model: str = ""
+    saved: Usage = Usage()

@@ -45,7 +45,7 @@ _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def error_of(status: int, body: bytes, model_id: str) -> PointsmanError:
+def error_of(status: int, body: bytes, model_id: str, retry_after_s: float | None = None) -> PointsmanError:
     """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault."""
     detail = _detail_of(body)
     said = detail.message[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
@@ -69,7 +69,9 @@ def error_of(status: int, body: bytes, model_id: str) -> PointsmanError:
             f"`{model_id}` is not known under that name at its URL (HTTP 404): check `url` and `model`. {said}",
             upstream_status=status,
         )
-    return UpstreamError(f"`{model_id}` answered HTTP {status}: {said}", upstream_status=status)
+    return UpstreamError(
+        f"`{model_id}` answered HTTP {status}: {said}", upstream_status=status, retry_after_s=retry_after_s or 0.0
+    )
 
 
 def _is_caller_code(code: str) -> bool:

@@ -3,45 +3,28 @@
 Knows: one deadline and one budget of attempts for the whole request, the commit point. Does not know: how a model is
 loaded (fleet), how an engine is spoken to (backends), what is written down (ledger).
 Invariants: no call without a lease; a failed attempt has released its lease before the next begins; after the first
-content byte nothing is retried.
+content byte nothing is retried; where the caller allows it, a cut text is continued, from the same budget of attempts.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Protocol
 
+import msgspec
+
 from pointsman.clock import Clock
-from pointsman.dispatch import stream
-from pointsman.dispatch.mapping import check_answer, error_of, refusal
+from pointsman.dispatch.attempt import Backend, Call, Caller, Fleet
+from pointsman.dispatch.continuation import Continuation, Delivered, may_continue
+from pointsman.dispatch.hedge import Race
+from pointsman.dispatch.mapping import refusal
 from pointsman.dispatch.retry import Situation, Verdict, decide
 from pointsman.errors import DeadlineExceeded, PlanExhausted, PointsmanError, Refused, RequestError, UpstreamError
 from pointsman.settings import RetrySettings
-from pointsman.types import Attempt, Candidate, Lease, Plan, Reply, Request
+from pointsman.types import Attempt, Candidate, Plan, Reply, Request
 
-
-class Fleet(Protocol):
-    """Grants leases; hears how the call went."""
-
-    def lease(self, deployment_id: str, deadline_s: float) -> AbstractAsyncContextManager[Lease]: ...
-    def report(self, deployment_id: str, ok: bool) -> None: ...
-
-
-class HttpReply(Protocol):
-    """An upstream's answer while its connection is open."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def content_type(self) -> str: ...
-    def chunks(self) -> AsyncIterator[bytes]: ...
-    async def read(self) -> bytes: ...
-
-
-class Backend(Protocol):
-    """Calls one deployment."""
-
-    def call(self, lease: Lease, request: Request) -> AbstractAsyncContextManager[HttpReply]: ...
+# Failures that say nothing about how a deployment answers: the fleet knows of them already.
+OF_THE_FLEET = frozenset({"loading_failed", "fetch_failed", "out_of_memory"})
 
 
 class Recorder(Protocol):
@@ -50,18 +33,32 @@ class Recorder(Protocol):
     def attempted(self, attempt: Attempt) -> None: ...
 
 
+class Latencies(Protocol):
+    """How long deployments take to their first byte, as seen so far. None: not known yet."""
+
+    def slow_s(self, deployment_id: str) -> float | None: ...
+
+
 class Dispatcher:
     """One for the process; holds no state of any request."""
 
     def __init__(
-        self, fleet: Fleet, backends: Mapping[str, Backend], retry: RetrySettings, timeout_s: float, clock: Clock
+        self,
+        fleet: Fleet,
+        backends: Mapping[str, Backend],
+        retry: RetrySettings,
+        timeout_s: float,
+        clock: Clock,
+        latencies: Latencies,
     ) -> None:
-        self._fleet = fleet
-        self._backends = backends
-        self._retry = retry
+        self.fleet = fleet
+        self.backends = backends
+        self.retry = retry
+        self.clock = clock
+        self.rng = clock.rng()
+        self.latencies = latencies
+        self.caller = Caller(fleet, backends, retry, clock)
         self._timeout_s = timeout_s
-        self._clock = clock
-        self._rng = clock.rng()
 
     @asynccontextmanager
     async def run(self, request: Request, plan: Plan, entry: Recorder) -> AsyncIterator[Reply]:
@@ -70,14 +67,19 @@ class Dispatcher:
             raise refusal(plan)
         timeout_s = min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
         deadline_s = request.received_s + timeout_s
+        walk = Walk(self, entry, deadline_s)
         try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock.now())) as scope, AsyncExitStack() as stack:
-                reply, deployment_id = await self._first_answer(request, plan, entry, deadline_s, stack)
+            async with asyncio.timeout(max(0.0, deadline_s - self.clock.now())) as scope:
                 try:
+                    reply = await walk.first(request, plan.candidates)
+                    if reply.events is not None and may_continue(request, self.retry.continuation):
+                        reply = msgspec.structs.replace(reply, events=walk.continued(request, plan, reply.events))
                     yield reply
                 except UpstreamError:
-                    self._fleet.report(deployment_id, ok=False)
+                    walk.failed()
                     raise
+                finally:
+                    await walk.close()
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -85,107 +87,154 @@ class Dispatcher:
                 f"The request took longer than its deadline of {timeout_s:g} s; allow more time or ask for less"
             ) from None
 
-    async def _first_answer(
-        self, request: Request, plan: Plan, entry: Recorder, deadline_s: float, stack: AsyncExitStack
-    ) -> tuple[Reply, str]:
-        """Walk the candidates until one has answered; its lease and connection are then owned by `stack`."""
-        attempts: list[Attempt] = []
+
+class Walk:
+    """One request's way through its candidates. `current` is the call that has answered."""
+
+    def __init__(self, dispatcher: Dispatcher, entry: Recorder, deadline_s: float) -> None:
+        self._own = dispatcher
+        self._entry = entry
+        self._deadline_s = deadline_s
+        self._attempts: list[Attempt] = []
+        self._broken: list[str] = []
+        self.current: Call | None = None
+
+    async def close(self) -> None:
+        """Give back what the answer holds."""
+        current, self.current = self.current, None
+        if current is not None:
+            await current.own.aclose()
+
+    def failed(self) -> None:
+        """The one that answered has broken off."""
+        if self.current is not None:
+            self._own.fleet.report(self.current.candidate.deployment_id, ok=False)
+
+    async def first(self, request: Request, candidates: tuple[Candidate, ...]) -> Reply:
+        """Walk the candidates until one has answered. Raises the last word on the matter where none does."""
         position = tries_here = 0
         while True:
-            candidate = plan.candidates[position]
             tries_here += 1
-            walk = _Walk(self._clock, candidate)
-            try:
-                async with AsyncExitStack() as own:
-                    reply = await self._attempt(request, candidate, deadline_s, own, walk)
-                    stack.push_async_exit(own.pop_all())
-                entry.attempted(walk.attempt())
-                self._fleet.report(candidate.deployment_id, ok=True)
-                return reply, candidate.deployment_id
-            except PointsmanError as error:
-                attempts.append(walk.attempt(error))
-                entry.attempted(attempts[-1])
-                if isinstance(error, UpstreamError) and error.code != "loading_failed":
-                    self._fleet.report(candidate.deployment_id, ok=False)
-                situation = Situation(
-                    error=error,
-                    tries_here=tries_here,
-                    attempts=len(attempts),
-                    candidates_left=len(plan.candidates) - position - 1,
-                    remaining_s=deadline_s - self._clock.now(),
-                )
-                decision = decide(situation, self._retry, self._rng.random())
-                if decision.verdict is Verdict.FAIL:
-                    raise _last_word(error, tuple(attempts)) from error
+            rival = candidates[position + 1] if position + 1 < len(candidates) and tries_here == 1 else None
+            reply, failures = await self._try(request, candidates[position], rival)
+            if reply is not None:
+                return reply
+            position += len(failures) - 1  # a rival that failed too is behind us
+            last = failures[-1]
+            situation = Situation(
+                error=last,
+                tries_here=tries_here,
+                attempts=len(self._attempts),
+                candidates_left=len(candidates) - position - 1,
+                remaining_s=self._deadline_s - self._own.clock.now(),
+            )
+            decision = decide(situation, self._own.retry, self._own.rng.random())
+            if decision.verdict is Verdict.FAIL:
+                raise _last_word(last, tuple(self._attempts)) from last
             if decision.verdict is Verdict.NEXT:
                 position, tries_here = position + 1, 0
             else:
-                await self._clock.sleep(decision.wait_s)
+                await self._own.clock.sleep(decision.wait_s)
 
-    async def _attempt(
-        self, request: Request, candidate: Candidate, deadline_s: float, own: AsyncExitStack, walk: "_Walk"
-    ) -> Reply:
-        """One call at one deployment, up to the commit point."""
-        lease = await own.enter_async_context(self._fleet.lease(candidate.deployment_id, deadline_s))
-        walk.leased_s = self._clock.now()
-        backend = self._backends[candidate.deployment_id]
-        http = await own.enter_async_context(backend.call(lease, request))
-        if http.status != 200:
-            raise error_of(http.status, await http.read(), candidate.model_id)
-        if not request.stream:
-            body = await http.read()
-            walk.first_byte_s = self._clock.now()
-            check_answer(request, http.content_type, body, candidate.model_id)
-            return Reply(status=200, content_type=http.content_type, body=body)
-        if not http.content_type.startswith("text/event-stream"):
-            return await self._raw_stream(http, candidate, walk)
-        events = stream.whole_events(http.chunks(), request.kind, candidate.model_id)
-        held = await stream.until_content(events, candidate.model_id)
-        walk.first_byte_s = self._clock.now()
-        return Reply(
-            status=200, content_type="text/event-stream", events=stream.checked(held, events, candidate.model_id)
+    async def _try(
+        self, request: Request, candidate: Candidate, rival: Candidate | None
+    ) -> tuple[Reply | None, list[PointsmanError]]:
+        """One candidate, or a race of two. The reply, or how they failed."""
+        call, delay_s = Call(self._own.clock, candidate), self._hedge_after_s(request, candidate)
+        if rival is None or delay_s is None:
+            try:
+                reply = await self._own.caller.make(call, request, self._deadline_s)
+            except PointsmanError as error:
+                self._note(call, error)
+                return None, [error]
+            return self._won(call, reply), []
+        race = Race(self._own.clock, lambda one: self._own.caller.make(one, request, self._deadline_s))
+        won = await race.run(call, lambda: self._rival(rival), delay_s)
+        for lost, why in race.failures:
+            self._note(lost, why)
+        return (self._won(*won) if won else None), [why for _, why in race.failures]
+
+    def _hedge_after_s(self, request: Request, candidate: Candidate) -> float | None:
+        """How much silence calls for a rival; None: none is called, for the wait would be for a load, or is unknown."""
+        retry, fleet = self._own.retry, self._own.fleet
+        if not retry.hedge or request.has_tools or not fleet.can_serve_now(candidate.deployment_id):
+            return None
+        return retry.hedge_after_s or self._own.latencies.slow_s(candidate.deployment_id)
+
+    def _rival(self, candidate: Candidate) -> Call | None:
+        has_budget = len(self._attempts) + 2 <= self._own.retry.max_attempts
+        is_free = self._own.fleet.can_serve_now(candidate.deployment_id)
+        return Call(self._own.clock, candidate) if has_budget and is_free else None
+
+    def _won(self, call: Call, reply: Reply) -> Reply:
+        self.current = call
+        self._note(call)
+        return reply
+
+    def _note(self, call: Call, error: PointsmanError | None = None) -> None:
+        attempt = call.attempt(error)
+        self._entry.attempted(attempt)
+        if error is None:
+            self._own.fleet.report(call.candidate.deployment_id, ok=True)
+            return
+        self._attempts.append(attempt)
+        if isinstance(error, UpstreamError) and error.code not in OF_THE_FLEET:
+            self._own.fleet.report(call.candidate.deployment_id, ok=False)
+
+    async def continued(self, request: Request, plan: Plan, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The events of an answer that outlives its deployment."""
+        delivered = Delivered()
+        try:
+            async for chunk in events:
+                delivered.add(chunk)
+                yield chunk
+            return
+        except UpstreamError as error:
+            cut = error
+        while True:
+            events, by = await self._resume(request, plan, delivered, cut)
+            is_told = False
+            try:
+                async for chunk in events:
+                    if out := delivered.seamless(chunk, None if is_told else by):
+                        is_told = True
+                        delivered.add(out)
+                        yield out
+                return
+            except UpstreamError as error:
+                cut = error
+
+    async def _resume(
+        self, request: Request, plan: Plan, delivered: Delivered, cut: UpstreamError
+    ) -> tuple[AsyncIterator[bytes], Continuation]:
+        """Have the next candidate go on; who broke off comes last. Raises the cut itself where nobody can."""
+        broken = self.current
+        able = [one for one in plan.candidates if self._own.backends[one.deployment_id].can_continue]
+        if broken is None or not able or not delivered.can_go_on:
+            raise cut
+        self._broken.append(broken.candidate.deployment_id)
+        able.sort(key=lambda one: self._broken.count(one.deployment_id))
+        self.failed()
+        now_s = self._own.clock.now()
+        attempt = msgspec.structs.replace(broken.attempt(cut), started_s=now_s, wait_s=0.0, first_byte_s=None)
+        self._entry.attempted(attempt)
+        self._attempts.append(attempt)
+        await self.close()
+        if len(self._attempts) >= self._own.retry.max_attempts:
+            raise cut
+        try:
+            reply = await self.first(delivered.request(request), tuple(able))
+        except PointsmanError as error:
+            raise cut from error
+        if reply.events is None or self.current is None:
+            raise cut
+        by = self.current.candidate
+        return reply.events, Continuation(
+            model_id=by.model_id, deployment_id=by.deployment_id, after_tokens=delivered.tokens
         )
 
-    async def _raw_stream(self, http: HttpReply, candidate: Candidate, walk: "_Walk") -> Reply:
-        """A stream of bytes, such as audio: its first chunk is the commit point."""
-        if not http.content_type.startswith("audio/"):
-            raise UpstreamError(
-                f"`{candidate.model_id}` sent {http.content_type or 'no content type'} instead of a stream",
-                code="upstream_protocol",
-            )
-        chunks = http.chunks()
-        async for first in chunks:
-            walk.first_byte_s = self._clock.now()
-            return Reply(status=200, content_type=http.content_type, events=_chain(first, chunks))
-        raise UpstreamError(f"`{candidate.model_id}` sent an empty stream", code="upstream_cut")
-
-
-class _Walk:
-    """Times of one attempt while it is under way."""
-
-    def __init__(self, clock: Clock, candidate: Candidate) -> None:
-        self.candidate = candidate
-        self.started_s = clock.now()
-        self.leased_s: float | None = None
-        self.first_byte_s: float | None = None
-
-    def attempt(self, error: PointsmanError | None = None) -> Attempt:
-        wait_s = (self.leased_s - self.started_s) if self.leased_s is not None else 0.0
-        return Attempt(
-            deployment_id=self.candidate.deployment_id,
-            model_id=self.candidate.model_id,
-            started_s=self.started_s,
-            wait_s=wait_s,
-            first_byte_s=self.first_byte_s,
-            error=error.code if error else "",
-            detail=error.message if error else "",
-        )
-
-
-async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
+    def __repr__(self) -> str:
+        return f"Walk({len(self._attempts)} failed, {self.current.candidate.deployment_id if self.current else 'none'})"
 
 
 def _last_word(error: PointsmanError, attempts: tuple[Attempt, ...]) -> PointsmanError:

@@ -4,6 +4,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from pointsman.edge.cache_control import wish_of
 from pointsman.edge.http import Incoming
 from pointsman.errors import RequestError
 from pointsman.types import Complexity, Hints, Intent, JsonPayload, Limits, UseCase
@@ -32,6 +33,8 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_cost_per_mtok: float | None = None
     max_latency_s: float | None = None
     needs_tools: bool = False
+    continuation: bool | None = None
+    cache: Literal["on", "off", "refresh", "only"] | None = None
 
     def hints(self) -> Hints:
         return Hints(
@@ -44,9 +47,10 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             context_docs=self.context_docs,
         )
 
-    def limits(self, max_output_tokens: int | None, has_tools: bool) -> Limits:
+    def limits(self, max_output_tokens: int | None, has_tools: bool, cache_control: str = "") -> Limits:
         if self.deadline_s is not None and self.deadline_s <= 0:
             raise invalid("x-routing.deadline_s", f"must be more than 0 seconds, not {self.deadline_s:g}")
+        wish = wish_of(cache_control)
         return Limits(
             deadline_s=self.deadline_s,
             max_cost_per_mtok=self.max_cost_per_mtok,
@@ -54,6 +58,9 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             max_output_tokens=max_output_tokens,
             needs_tools=self.needs_tools or has_tools,
             strategy=self.strategy,
+            continuation=self.continuation,
+            cache=self.cache or wish.cache,
+            max_age_s=wish.max_age_s,
         )
 
 

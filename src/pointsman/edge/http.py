@@ -25,7 +25,7 @@ from pointsman.errors import (
     RequestError,
     UpstreamError,
 )
-from pointsman.types import Reply, Request, RoutingMetadata, Value
+from pointsman.types import Reply, Request, RoutingMetadata, Usage, Value
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,6 +35,9 @@ Header = tuple[bytes, bytes]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 JSON = b"application/json"
+EVENTS = b"text/event-stream"
+DONE_EVENT = b"data: [DONE]\n\n"
+_REPORTED_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 MEBIBYTE = 1024 * 1024
 
 
@@ -49,6 +52,7 @@ class Incoming(Value, frozen=True):
     content_type: str
     body: bytes
     received_s: float
+    cache_control: str = ""
 
 
 class BodyLimits(Value, frozen=True):
@@ -86,7 +90,13 @@ async def read(scope: Scope, receive: Receive, request_id: str, limits: BodyLimi
     if len(body) > limits.max_bytes:
         raise _too_large(len(body), limits.max_bytes)
     content_type = header(scope, b"content-type").decode("latin-1")
-    return Incoming(request_id=request_id, content_type=content_type, body=body, received_s=received_s)
+    return Incoming(
+        request_id=request_id,
+        content_type=content_type,
+        body=body,
+        received_s=received_s,
+        cache_control=header(scope, b"cache-control").decode("latin-1"),
+    )
 
 
 async def _read_rest(first: bytes, receive: Receive, limits: BodyLimits) -> bytes:
@@ -162,14 +172,17 @@ class DisconnectWatch:
 
 
 class Response:
-    """The way back: starts once, ends once."""
+    """The way back: starts once, ends once. Comments may be sent between its events by another task."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._request_id = request_id
         self._is_events = False
+        self._events_sent = 0
+        self._commenting: asyncio.Future[None] | None = None
         self.started = False
         self.finished = False
+        self.last_sent_s = 0.0
 
     async def whole(self, status: int, content_type: bytes, body: bytes, extra: tuple[Header, ...] = ()) -> None:
         """A complete response."""
@@ -184,6 +197,8 @@ class Response:
             body = splice(reply.body, metadata) if reply.content_type.startswith("application/json") else reply.body
             await self.whole(reply.status, reply.content_type.encode("latin-1"), body, extra)
             return
+        if self.started and not reply.content_type.startswith("text/event-stream"):
+            raise UpstreamError("The answer is no event stream, though one was begun", code="upstream_protocol")
         self._is_events = reply.content_type.startswith("text/event-stream")
         await self._start(reply.status, reply.content_type.encode("latin-1"), extra)
         if self._is_events:
@@ -195,15 +210,37 @@ class Response:
 
     async def _events(self, request: Request, reply: Reply, metadata: bytes) -> None:
         assert reply.events is not None  # noqa: S101  # the caller looked; this is for the type checker
-        is_first = True
+        is_first, loop, has_usage = True, asyncio.get_running_loop(), not request.wants_usage
         async for chunk in reply.events:
             out = chunk
             if is_first:
                 out, is_first = splice_event(chunk, metadata), False
-            if not request.wants_usage and b'"choices":[' in out and b'"usage"' in out:
-                out = without_usage_event(out)
+            if b'"usage"' in out and b'"choices":[' in out:
+                if request.wants_usage:
+                    has_usage = has_usage or _REPORTED_USAGE.search(out) is not None
+                else:
+                    out = without_usage_event(out)
+            if not has_usage and reply.usage is not None and out.endswith(DONE_EVENT):
+                out = out.removesuffix(DONE_EVENT) + usage_event(reply.usage()) + DONE_EVENT
             if out:
+                self._events_sent += 1
+                self.last_sent_s = loop.time()
                 await self._send({"type": "http.response.body", "body": out, "more_body": True})
+
+    async def comment(self, text: bytes) -> None:
+        """A comment between events; it starts the response where nothing has been sent yet."""
+        if self.finished or (self.started and not self._is_events):
+            return
+        self._commenting = asyncio.get_running_loop().create_future()
+        try:
+            if not self.started:
+                self._is_events = self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers(EVENTS, ())})
+            self.last_sent_s = asyncio.get_running_loop().time()
+            await self._send({"type": "http.response.body", "body": text, "more_body": True})
+        finally:
+            self._commenting.set_result(None)
+            self._commenting = None
 
     async def fail(self, error: PointsmanError) -> None:
         """The error object; after the start of a stream, one error event and the end."""
@@ -211,15 +248,22 @@ class Response:
         if not self.started:
             await self.whole(error.http_status, JSON, body, _retry_after(error))
         elif self._is_events and not self.finished:
-            await self._end(b"data: " + body + b"\n\n")
+            await self._end(b"data: " + error_json(error, self._events_sent) + b"\n\n")
         # A started body that is no event stream is left incomplete: the broken framing is the only honest signal.
 
     async def _start(self, status: int, content_type: bytes, extra: tuple[Header, ...]) -> None:
+        if self.started:  # by a comment: an event stream, as this one is
+            return
         self.started = True
-        headers = [(b"content-type", content_type), (b"x-request-id", self._request_id.encode("latin-1")), *extra]
+        headers = self._headers(content_type, extra)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
+    def _headers(self, content_type: bytes, extra: tuple[Header, ...]) -> list[Header]:
+        return [(b"content-type", content_type), (b"x-request-id", self._request_id.encode("latin-1")), *extra]
+
     async def _end(self, body: bytes) -> None:
+        if self._commenting is not None:  # nothing may follow the end
+            await asyncio.wait({self._commenting})
         self.finished = True
         await self._send({"type": "http.response.body", "body": body})
 
@@ -264,14 +308,29 @@ def _is_usage_event(event: bytes) -> bool:
     return b'"choices":[]' in event and b'"usage"' in event
 
 
-def error_json(error: PointsmanError) -> bytes:
-    """OpenAI's error object. Rejections and attempts come along, so that the cause needs no log."""
+def usage_event(usage: Usage) -> bytes:
+    """OpenAI's last event, which tells the usage; here of an upstream that told none, so it is an estimate."""
+    counts = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "estimated": usage.is_estimated,
+    }
+    event = {"object": "chat.completion.chunk", "choices": [], "usage": counts}
+    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+
+
+def error_json(error: PointsmanError, delivered_events: int | None = None) -> bytes:
+    """OpenAI's error object. Rejections and attempts come along, so that the cause needs no log; in a stream, how much
+    of the answer was delivered."""
     detail: dict[str, object] = {
         "message": error.message,
         "type": error.row.openai_type,
         "param": error.param,
         "code": error.code,
     }
+    if delivered_events is not None:
+        detail["delivered_events"] = delivered_events
     if isinstance(error, NoCapableModel):
         detail["rejected"] = error.rejected
     if isinstance(error, PlanExhausted):

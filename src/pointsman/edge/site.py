@@ -1,7 +1,7 @@
 """The whole site as one ASGI application: hot routes by one look-up, everything else to the FastAPI shell."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol, Self
 
 import msgspec
@@ -11,8 +11,9 @@ from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.endpoint import Decode, Endpoint, Faults
 from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send
+from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
-from pointsman.types import Explanation, Plan, Reply, Request, Signals, WhatIf
+from pointsman.types import Explanation, Kind, Plan, Reply, Request, Signals, WhatIf
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -23,6 +24,7 @@ ANSWERED: tuple[tuple[str, Decode], ...] = (
     ("/v1/audio/transcriptions", decode_transcription),
     ("/v1/audio/speech", decode_speech),
 )
+SPOKEN = frozenset({Kind.CHAT, Kind.COMPLETION})
 
 
 class Corridor(Protocol):
@@ -60,11 +62,14 @@ class Site:
         await (endpoint or self._shell)(scope, receive, send)
 
 
-def build_site(corridor: Corridor, shell: Asgi, *, limits: BodyLimits, clock: Clock, faults: Faults) -> Site:
+def build_site(
+    corridor: Corridor, shell: Asgi, *, limits: BodyLimits, clock: Clock, faults: Faults, keep_alive_s: float
+) -> Site:
     """The site: the corridor's endpoints, the dry run, the shell for the rest."""
 
     async def answer(request: Request, response: Response) -> None:
-        async with corridor.answer(request) as reply:
+        keep_alive = KeepAlive(response, keep_alive_s) if request.stream and request.kind in SPOKEN else nullcontext()
+        async with keep_alive, corridor.answer(request) as reply:
             await response.reply(request, reply)
 
     async def explain(request: Request, response: Response) -> None:

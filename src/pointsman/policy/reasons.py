@@ -36,6 +36,13 @@ def why_first(ranked: tuple[Candidate, ...], rejected: tuple[Rejected, ...], rea
     return _lead(first, second, ranked) + _if_ready(ranked, readiness_row)
 
 
+def why_chained(ranked: tuple[Candidate, ...]) -> str:
+    """Who answers for a named model that has fallbacks."""
+    models = tuple(dict.fromkeys(one.model_id for one in ranked))
+    others = f"; then {', '.join(models[1:])}" if len(models) > 1 else ""
+    return f"First {models[0]}{others}, as `routing.fallbacks` says."
+
+
 def why_none(rejected: tuple[Rejected, ...], pinned: str = "") -> tuple[str, str]:
     """(problem, reason) where every deployment, or every one of the `pinned` model, was rejected.
 

@@ -14,7 +14,7 @@ from pointsman.policy.filters import Gate, rejection
 from pointsman.policy.judged import incumbent_of, judge
 from pointsman.policy.names import Named, clipped, limited, read_name
 from pointsman.policy.quality import QualityProfile
-from pointsman.policy.reasons import why_first, why_none
+from pointsman.policy.reasons import why_chained, why_first, why_none
 from pointsman.policy.scores import FIXED, LAST_RESORT, ROUND_ROBIN, TERMS, Weights, score, weights_by_strategy
 from pointsman.policy.whatif import what_if
 from pointsman.settings import AUTO, STRATEGIES, Settings
@@ -62,8 +62,9 @@ class Router:
         2. Gates: each deployment passes all of `filters.GATES` or is rejected by the first it fails. Where nobody
            passes and an open breaker is all that stops some, those are the last resort, oldest failure first.
         3. Scores: the weighted mean of `scores.TERMS`, under the strategy that the request, else the settings, name.
-        4. Order: best score first. Ties: between models a stable hash of the query decides (same query → same model),
-           between instances of one model the world's ticket (they take turns).
+        4. Order: best score first; a named model and its fallbacks as their chain goes. Ties: between models a stable
+           hash of the query decides (same query → same model), between instances of one model the world's ticket (they
+           take turns).
         5. Reason: why the first leads the second, and what would have changed it.
 
         With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
@@ -89,7 +90,10 @@ class Router:
         own = named.objective if objective is not None and strategy == objective.strategy else ""
         scored = self._score(ask, able, strategy, world.ticket, own)  # 3
         ranked = _order(scored, request, world.ticket)  # 4
-        reason = why_first(ranked, rejected, READINESS_ROW)  # 5
+        chain = self._chain(named)
+        if chain:
+            ranked = tuple(sorted(ranked, key=lambda one: chain.index(one.model_id)))
+        reason = why_chained(ranked) if chain else why_first(ranked, rejected, READINESS_ROW)  # 5
         return Plan(
             candidates=ranked,
             rejected=rejected,
@@ -126,10 +130,16 @@ class Router:
                 able.append((card, view))
         return able, tuple(rejected)
 
+    def _chain(self, named: Named) -> tuple[str, ...]:
+        """The named model and who stands in for it, in order; empty where nobody does."""
+        stand_ins = self._settings.routing.fallbacks.get(named.model_id, ())
+        return (named.model_id, *stand_ins) if stand_ins else ()
+
     def _unwanted(self, named: Named, model_id: str) -> str:
         """Why the request's name leaves the model out; empty where it does not."""
         if named.model_id:
-            return "" if model_id == named.model_id else f"is not `{named.model_id}`"
+            is_wanted = model_id == named.model_id or model_id in self._chain(named)
+            return "" if is_wanted else f"is not `{named.model_id}`"
         objective = self._settings.routing.objectives.get(named.objective)
         if objective is None or not objective.models or model_id in objective.models:
             return ""

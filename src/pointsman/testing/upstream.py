@@ -45,6 +45,7 @@ ENDPOINTS = {
 }
 MODEL = re.compile(rb'"model"\s*:\s*"([^"]*)"|name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)')
 STREAM = re.compile(rb'"stream"\s*:\s*true')
+BEGUN = re.compile(rb'\{"role":"assistant","content":"([^"]*)"\}\]')
 INCLUDE_USAGE = re.compile(rb'"include_usage"\s*:\s*true')
 LENGTH = re.compile(rb"(?i)\r\ncontent-length:\s*(\d+)")
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -179,6 +180,12 @@ class _Connection(asyncio.Protocol):
         self._seen = None
 
 
+def _words_begun(body: bytes) -> int:
+    """How many words of its answer the request brings along as the assistant's last message."""
+    begun = BEGUN.search(body)
+    return begun[1].count(b" ") if begun else 0
+
+
 class FaultUpstream:
     """`async with FaultUpstream() as upstream:` listens on 127.0.0.1. `seen` holds the last `keep` requests.
 
@@ -269,7 +276,13 @@ class FaultUpstream:
             return iter((self._document(path),)), seen, False
         script = script_of(model)
         with_usage = INCLUDE_USAGE.search(body) is not None
-        call = Call(kind=kind, model=model, is_stream=STREAM.search(body) is not None, with_usage=with_usage)
+        call = Call(
+            kind=kind,
+            model=model,
+            is_stream=STREAM.search(body) is not None,
+            with_usage=with_usage,
+            begun=_words_begun(body),
+        )
         return self._scripted(call, script), seen, "bye" in script.faults
 
     def _endpoint(self, path: bytes) -> Kind | None:

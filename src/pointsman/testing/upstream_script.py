@@ -88,12 +88,13 @@ def script_of(model: str) -> Script:
 
 
 class Call(Value, frozen=True):
-    """What an answer depends on, chance apart."""
+    """What an answer depends on, chance apart. `begun`: tokens of it that stand in the request already."""
 
     kind: Kind
     model: str
     is_stream: bool
     with_usage: bool
+    begun: int = 0
 
 
 def head_of(status: int, content_type: str, length: int | None, extra: str = "") -> bytes:
@@ -172,11 +173,11 @@ def events_of(call: Call, script: Script) -> Events:
 
     closing = event({"delta": {}, "finish_reason": "stop"} if is_chat else {"text": "", "finish_reason": "stop"})
     if call.with_usage and "nousage" not in faults:
-        count = script.tokens
-        closing += event(None, usage={"prompt_tokens": 9, "completion_tokens": count, "total_tokens": count + 9})
+        read, said = 9 + call.begun, script.tokens - call.begun
+        closing += event(None, usage={"prompt_tokens": read, "completion_tokens": said, "total_tokens": read + said})
     return Events(
         opening=event({"delta": {"role": "assistant", "content": ""}}) if is_chat else b"",
-        tokens=tuple(token(word) for word in words(script.tokens)),
+        tokens=tuple(token(word) for word in words(script.tokens)[call.begun :]),
         closing=closing + (b"" if "nodone" in faults else b"data: [DONE]\n\n"),
     )
 

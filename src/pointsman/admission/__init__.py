@@ -1,0 +1,1 @@
+"""Who may ask, how often, and who waits when too many do."""

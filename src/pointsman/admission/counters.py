@@ -1,0 +1,71 @@
+"""What has been used, for limits: in this process, or shared by several.
+
+Knows: names of counters. Does not know: whose they are. One that a counter has forgotten starts anew: that errs on the
+side of the caller.
+"""
+
+from typing import Protocol
+
+from pointsman.admission.buckets import Rate, charge, take
+from pointsman.clock import Clock
+
+MOST_KEPT = 10_000
+
+
+class Counters(Protocol):
+    """Buckets and daily sums by name. None of them raises: what cannot be asked is let through and counted."""
+
+    async def take(self, name: str, rate: Rate) -> float:
+        """Take one; 0, or how many seconds to wait where there is none."""
+        ...
+
+    async def in_debt_s(self, name: str, rate: Rate) -> float:
+        """How long until something is there again; 0 where it is."""
+        ...
+
+    async def charge(self, name: str, rate: Rate, amount: float) -> None:
+        """Take an amount, into debt if need be."""
+        ...
+
+    async def add(self, name: str, amount: float, keep_s: float) -> float:
+        """Add to a sum that is forgotten after `keep_s`; the sum."""
+        ...
+
+
+class LocalCounters:
+    """Of this process alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._full_at_s: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, float]] = {}
+
+    async def take(self, name: str, rate: Rate) -> float:
+        taken = take(self._full_at_s.get(name, 0.0), self._clock.now(), rate)
+        self._keep(name, taken.full_at_s)
+        return taken.wait_s
+
+    async def in_debt_s(self, name: str, rate: Rate) -> float:
+        debt_s = self._full_at_s.get(name, 0.0) - self._clock.now()
+        return max(0.0, debt_s - rate.burst / rate.per_s)
+
+    async def charge(self, name: str, rate: Rate, amount: float) -> None:
+        self._keep(name, charge(self._full_at_s.get(name, 0.0), self._clock.now(), rate, amount))
+
+    async def add(self, name: str, amount: float, keep_s: float) -> float:
+        now_s = self._clock.now()
+        total, until_s = self._sums.get(name, (0.0, 0.0))
+        total = amount if until_s <= now_s else total + amount
+        self._sums[name] = (total, until_s if until_s > now_s else now_s + keep_s)
+        if len(self._sums) > MOST_KEPT:
+            self._sums = {key: value for key, value in self._sums.items() if value[1] > now_s}
+        return total
+
+    def _keep(self, name: str, full_at_s: float) -> None:
+        self._full_at_s[name] = full_at_s
+        if len(self._full_at_s) > MOST_KEPT:
+            now_s = self._clock.now()
+            self._full_at_s = {key: value for key, value in self._full_at_s.items() if value > now_s}
+
+    def __repr__(self) -> str:
+        return f"LocalCounters({len(self._full_at_s)} buckets, {len(self._sums)} sums)"

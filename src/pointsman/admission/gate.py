@@ -1,0 +1,141 @@
+"""The gate: may this request come in now?
+
+Knows: each key's limits, the line in front. Does not know: HTTP, models, what the request asks.
+In this order, the cheapest refusal first: 1 the key's own requests at once 2 its requests a minute 3 its tokens a
+minute 4 its tokens a day 5 the line for everybody. A refusal is 429 with the time after which it would not be one; in 5,
+503. Tokens are charged when they are known, by the Outcome: no answer is cut for its price, its owner waits afterwards.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pointsman.admission.buckets import Rate
+from pointsman.admission.counters import Counters
+from pointsman.admission.line import Line
+from pointsman.clock import Clock
+from pointsman.errors import DeadlineExceeded, Refused
+from pointsman.settings import AdmissionSettings, KeySettings
+from pointsman.types import Outcome, Request
+
+DAY_S = 86_400.0
+BUSY_RETRY_S = 1.0
+
+
+class Gate:
+    """Lets requests in. It is a sink of the ledger too: it hears what each of them cost."""
+
+    def __init__(
+        self,
+        keys: tuple[KeySettings, ...],
+        settings: AdmissionSettings,
+        counters: Counters,
+        clock: Clock,
+        timeout_s: float,
+    ) -> None:
+        self.line = Line(settings.max_concurrent, settings.max_waiting, clock)
+        self._keys = {key.name: key for key in keys}
+        self._default_priority = settings.default_priority
+        self._counters = counters
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._under_way: Counter[str] = Counter()
+        self._charging: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def admit(self, request: Request) -> AsyncIterator[None]:
+        """In, while the context is open. Raises Refused or DeadlineExceeded."""
+        key = self._keys.get(request.tenant)
+        if key is None:
+            async with self._in_line(request, self._default_priority):
+                yield
+            return
+        self._check_concurrency(key)
+        self._under_way[key.name] += 1
+        try:
+            await self._check_rates(key)
+            async with self._in_line(request, key.priority):
+                yield
+        finally:
+            self._under_way[key.name] -= 1
+
+    @asynccontextmanager
+    async def _in_line(self, request: Request, priority: int) -> AsyncIterator[None]:
+        timeout_s = min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
+        place = self.line.place(priority)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await place.__aenter__()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The request waited {timeout_s:g} s to be let in: {self.line.waiting} wait; try again later"
+            ) from None
+        try:
+            yield
+        finally:
+            self.line.leave(place)
+
+    def _check_concurrency(self, key: KeySettings) -> None:  # 1
+        if key.max_concurrent is not None and self._under_way[key.name] >= key.max_concurrent:
+            raise _limited(f"{key.max_concurrent} requests at once (`max_concurrent`)", key, BUSY_RETRY_S)
+
+    async def _check_rates(self, key: KeySettings) -> None:
+        if key.requests_per_minute is not None:  # 2
+            wait_s = await self._counters.take(f"requests:{key.name}", Rate.per_minute(key.requests_per_minute))
+            if wait_s:
+                raise _limited(f"{key.requests_per_minute:g} requests a minute", key, wait_s)
+        if key.tokens_per_minute is not None:  # 3
+            wait_s = await self._counters.in_debt_s(f"tokens:{key.name}", _token_rate(key.tokens_per_minute))
+            if wait_s:
+                raise _limited(f"{key.tokens_per_minute:g} tokens a minute", key, wait_s)
+        if key.tokens_per_day is not None:  # 4
+            spent = await self._counters.add(self._day_of(key), 0.0, DAY_S)
+            if spent >= key.tokens_per_day:
+                left_s = DAY_S - self._clock.unix() % DAY_S
+                raise _limited(f"{key.tokens_per_day:g} tokens a day", key, left_s)
+
+    def _day_of(self, key: KeySettings) -> str:
+        return f"day:{int(self._clock.unix() // DAY_S)}:{key.name}"
+
+    # ------------------------------------------------------------ a sink of the ledger
+
+    def opened(self, request: Request) -> None:
+        """It costs nothing yet."""
+
+    def closed(self, outcome: Outcome) -> None:
+        """Charge its tokens, in the background: nobody waits for it."""
+        key = self._keys.get(outcome.tenant)
+        tokens = outcome.usage.prompt_tokens + outcome.usage.completion_tokens
+        if key is None or not tokens or (key.tokens_per_minute is None and key.tokens_per_day is None):
+            return
+        task = asyncio.get_running_loop().create_task(self._charge(key, tokens), name="charge")
+        self._charging.add(task)
+        task.add_done_callback(self._charging.discard)
+
+    async def _charge(self, key: KeySettings, tokens: int) -> None:
+        if key.tokens_per_minute is not None:
+            await self._counters.charge(f"tokens:{key.name}", _token_rate(key.tokens_per_minute), tokens)
+        if key.tokens_per_day is not None:
+            await self._counters.add(self._day_of(key), tokens, DAY_S)
+
+    async def settled(self) -> None:
+        """Return when everything is charged."""
+        if self._charging:
+            await asyncio.wait(set(self._charging))
+
+    def __repr__(self) -> str:
+        return f"Gate({len(self._keys)} keys, {self.line!r})"
+
+
+def _token_rate(per_minute: float) -> Rate:
+    """A minute's tokens may be spent at once: one long answer is no abuse."""
+    return Rate.per_minute(per_minute, burst=per_minute)
+
+
+def _limited(what: str, key: KeySettings, wait_s: float) -> Refused:
+    return Refused(
+        f"The key `{key.name}` may have {what}; try again in {max(1.0, wait_s):.0f} s",
+        code="rate_limit_exceeded",
+        retry_after_s=max(1.0, wait_s),
+    )

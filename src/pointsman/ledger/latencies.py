@@ -1,0 +1,44 @@
+"""How long deployments take to their first byte: what a hedge waits for.
+
+Knows: the last first bytes of each deployment. Does not know: who hedges. A sink: it hears of every Outcome.
+"""
+
+from collections import deque
+
+from pointsman.types import Outcome, Request
+
+KEPT = 64
+FEWEST = 16
+"""Before so many are known, nothing is said: a quantile of less is a guess."""
+SLOW = 0.95
+
+
+class Latencies:
+    """First-byte times of the last `KEPT` answers of each deployment, the wait for its lease not counted."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[float]] = {}
+        self._slow: dict[str, float] = {}
+
+    def opened(self, request: Request) -> None:
+        """Nothing is known yet."""
+
+    def closed(self, outcome: Outcome) -> None:
+        for attempt in outcome.attempts:
+            if attempt.error or attempt.first_byte_s is None:
+                continue
+            seen = self._seen.setdefault(attempt.deployment_id, deque(maxlen=KEPT))
+            seen.append(attempt.first_byte_s - attempt.started_s - attempt.wait_s)
+            self._slow.pop(attempt.deployment_id, None)
+
+    def slow_s(self, deployment_id: str) -> float | None:
+        """The 95th percentile in seconds; None where fewer than `FEWEST` are known."""
+        if deployment_id not in self._slow:
+            seen = self._seen.get(deployment_id, ())
+            if len(seen) < FEWEST:
+                return None
+            self._slow[deployment_id] = sorted(seen)[int(SLOW * len(seen))]
+        return self._slow[deployment_id]
+
+    def __repr__(self) -> str:
+        return f"Latencies({len(self._seen)} deployments)"
