@@ -42,6 +42,11 @@ class FleetMetrics:
             "agent_router_fleet_age_at_eviction_seconds", "How long an evicted model had been ready", ("model",), AGE_S
         )
         self._exits = make.counter("agent_router_fleet_exits", "Children that ended without being asked to", ("model",))
+        self._changes = make.counter(
+            "agent_router_admin_changes",
+            "Changes an operator asked for, by result: ok or an error's code",
+            ("action", "model", "result"),
+        )
         make.registry.register(_World(tuple(sorted(self._models)), world))
 
     def loaded(self, model_id: str, load_s: float) -> None:
@@ -62,6 +67,10 @@ class FleetMetrics:
     def exited(self, model_id: str) -> None:
         """A child ended without being asked to."""
         self._exits[self._label(model_id),].inc()
+
+    def changed(self, action: str, model_id: str, result: str) -> None:
+        """An operator's change has ended. Actions and results are closed sets."""
+        self._changes[action, self._label(model_id), result].inc()
 
     def _label(self, model_id: str) -> str:
         return model_id if model_id in self._models else UNKNOWN
