@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain, models, pull, version. Heavy imports wait until their command runs."""
+"""The command line: serve, check, explain, models, pull, version and more. Heavy imports wait until their command runs."""
 
 from typing import Annotated
 
@@ -10,7 +10,9 @@ from pointsman.cli.check import check
 from pointsman.cli.classify import classify
 from pointsman.cli.explain import explain
 from pointsman.cli.fleet import add_fleet
+from pointsman.cli.key import key
 from pointsman.cli.models import models
+from pointsman.cli.operate import alias, load, sleep, unload, wake
 from pointsman.cli.pull import pull
 from pointsman.cli.quality import add_quality
 from pointsman.cli.serve import serve
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, explain, classify, models, pull, calibrate):
+for command in (serve, check, explain, classify, models, load, unload, sleep, wake, alias, key, pull, calibrate):
     app.command()(command)
 add_quality(app)
 add_fleet(app)

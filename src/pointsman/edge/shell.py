@@ -13,7 +13,7 @@ from starlette.requests import Request as WebRequest
 from pointsman import __version__
 from pointsman.edge.http import error_json
 from pointsman.edge.openapi import describe
-from pointsman.errors import PointsmanError, RequestError
+from pointsman.errors import PointsmanError, Refused, RequestError
 from pointsman.settings import Settings
 from pointsman.types import Breaker, DeploymentView, Modality, ModelCard, Tier, Value, World
 
@@ -247,4 +247,11 @@ async def _http_error(request: WebRequest, error: Exception) -> Response:
 
 async def _own_error(_: WebRequest, error: Exception) -> Response:
     assert isinstance(error, PointsmanError)  # noqa: S101  # registered for that class only
-    return Response(error_json(error), error.http_status, media_type=MEDIA_TYPE)
+    return Response(error_json(error), error.http_status, _headers(error), media_type=MEDIA_TYPE)
+
+
+def _headers(error: PointsmanError) -> dict[str, str]:
+    """When to come back, or how to show who one is."""
+    if isinstance(error, Refused):
+        return {"retry-after": str(max(1, round(error.retry_after_s)))}
+    return {"www-authenticate": "Bearer"} if error.http_status == 401 else {}
