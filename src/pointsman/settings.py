@@ -21,8 +21,12 @@ from pointsman.errors import ConfigError
 from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Words
 from pointsman.settings_file import KeyPath
 from pointsman.settings_models import (
+    CommandModel,
+    CustomModel,
+    ExternalBase,
     LlamaCppModel,
     ManagedBase,
+    MaxServeModel,
     Model,
     ModelBase,
     OcrModel,
@@ -30,14 +34,19 @@ from pointsman.settings_models import (
     Source,
     SttModel,
     TtsModel,
+    VllmModel,
     sources_of,
 )
 from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
     "LABELS",
+    "CommandModel",
+    "CustomModel",
+    "ExternalBase",
     "LlamaCppModel",
     "ManagedBase",
+    "MaxServeModel",
     "Model",
     "ModelBase",
     "OcrModel",
@@ -47,6 +56,7 @@ __all__ = [
     "Source",
     "SttModel",
     "TtsModel",
+    "VllmModel",
     "load",
     "parse",
     "schema",

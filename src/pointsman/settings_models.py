@@ -6,7 +6,7 @@ Knows: fields and their words, a class for each backend. Does not know: any engi
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from pointsman import settings_words as words
 from pointsman.settings_base import (
@@ -78,6 +78,11 @@ class ModelBase(Section):
     cost_per_mtok: float = Field(0, ge=0, description="Price of a million tokens, in any one currency.")
     tokens_per_s: float = Field(0, ge=0, description="Expected speed; 0: unknown. Corrected by measurement.")
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether somebody else starts and stops it."""
+        return False
+
 
 class ManagedBase(ModelBase):
     """A model whose process Pointsman starts and stops."""
@@ -112,6 +117,7 @@ class LlamaCppModel(ManagedBase):
     )
     n_ctx: int = Field(4096, ge=256, description="Context of each slot, tokens.")
     gpu_layers: int = Field(0, ge=0, description="Layers to put on the GPU.")
+    binary: Words | None = Field(None, description="A `llama-server` to run instead of the embedded one.")
     sampling: Mapping[Annotated[str, *words.one_of(SAMPLING)], float] = Field(
         {}, description="Sampling defaults for what the caller leaves open."
     )
@@ -171,12 +177,128 @@ class OpenAiModel(ModelBase):
             raise words.said("names one URL twice; each instance has its own")
         return self
 
+    @property
+    def is_attached(self) -> bool:
+        return True
+
     def all_urls(self) -> tuple[str, ...]:
         """One per instance."""
         return ((self.url,) if self.url else ()) + self.urls
 
 
-Model = Annotated[LlamaCppModel | SttModel | TtsModel | OcrModel | OpenAiModel, Field(discriminator="backend")]
+class ExternalBase(ManagedBase):
+    """A program that is not ours, as a child process: what is alike for all of them."""
+
+    env: Mapping[Variable, str] = Field({}, description="Environment variables of the process.")
+    pass_env: tuple[Variable, ...] = Field(
+        (),
+        description="Credentials of Pointsman's own environment that it gets too, such as HF_TOKEN; else it gets none.",
+    )
+    load_timeout_s: float | None = Field(
+        None, gt=0, description="How long it may take to start; default: `fleet.load_timeout_s`."
+    )
+    stop_grace_s: float = Field(8, ge=0, le=12, description="How long it may take to end before it is killed.")
+
+
+class CommandModel(ExternalBase):
+    """Any OpenAI-compatible server, started by a command."""
+
+    backend: Literal["command"] = Field(description="Any OpenAI-compatible server, started by a command.")
+    argv: tuple[str, ...] = Field(
+        min_length=1,
+        description="Program and arguments. `{port}`, `{path}` (of the source) and `{api_key}` are filled in, here and "
+        "in `env`. All users of the machine can read arguments: better give the key by `api_key_variable`.",
+    )
+    source: Source | None = Field(None, description="Weights to fetch before the start.")
+    api_key_variable: Variable | None = Field(
+        None, description="The process finds its key, new at every start, in this variable; default: it has no key."
+    )
+    health: Annotated[str, *words.matching(r"/\S*", "be a path such as /health")] = Field(
+        "/health", description="Path of its cheap health page, below the root."
+    )
+    model: Words | None = Field(None, description="What the server calls the model; default: the id.")
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"] = Field("SIGTERM", description="Asks it to end.")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.source is None and any("{path}" in word for word in (*self.argv, *self.env.values())):
+            raise words.said("speaks of `{path}`, but has no `source`; name the weights, or write their path out")
+        return self
+
+
+class VllmModel(ExternalBase):
+    """vLLM: a process of Pointsman's, or with `url` a server that somebody else runs."""
+
+    backend: Literal["vllm"] = Field(description="vLLM, as a child process or attached.")
+    slots: int = Field(64, ge=1, description="Requests it answers at the same time.")
+    source: Source | None = Field(None, description="A folder of weights; one of `source` and `model` is needed.")
+    model: Words | None = Field(None, description="Name of the model on the hub; of an attached server: its model.")
+    python: Words = Field("python3", description="Interpreter of the environment in which vLLM is installed.")
+    args: tuple[str, ...] = Field((), description="Further arguments, such as `--dtype`, `float16`.")
+    gpu_memory_utilization: Share | None = Field(
+        None, description="Share of each GPU's memory that it takes at once, of the host's where it has no GPU."
+    )
+    kv_cache_gb: float | None = Field(None, gt=0, description="Memory for the KV cache, in place of that share.")
+    sleep_level: Literal[0, 1, 2] = Field(
+        0, description="How it sleeps, on GPUs: 1 keeps the weights in host memory, 2 drops them; 0: never."
+    )
+    url: Url | None = Field(None, description="Base URL of an attached server, with /v1.")
+    api_key_env: Variable | None = Field(None, description="Environment variable that holds an attached server's key.")
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> Self:
+        if self.url is None and (self.source is None) == (self.model is None):
+            raise words.said("must name exactly one of `source` and `model`, or the `url` of a running server")
+        if self.url is not None and self.source is not None:
+            raise words.said("has a `url`, so somebody else starts it with its weights; remove `source`")
+        if self.url is None and self.api_key_env is not None:
+            raise words.said("has an `api_key_env`, which only an attached server needs; remove it or give its `url`")
+        return self
+
+    @property
+    def is_attached(self) -> bool:
+        return self.url is not None
+
+
+class MaxServeModel(ExternalBase):
+    """MAX Serve in a child process. Attach running servers as `backend: openai`."""
+
+    backend: Literal["max_serve"] = Field(description="MAX Serve in a child process.")
+    slots: int = Field(16, ge=1, description="Requests it answers at the same time.")
+    source: Source | None = Field(None, description="A folder of weights; one of `source` and `model` is needed.")
+    model: Words | None = Field(None, description="Name of the model on the hub.")
+    binary: Words = Field("max", description="The command `max` of the environment in which MAX is installed.")
+    args: tuple[str, ...] = Field((), description="Further arguments, such as `--quantization-encoding`, `float32`.")
+    devices: Words | None = Field(None, description="As its `--devices`: `cpu`, `gpu`, `gpu:0,1`; default: by `gpus`.")
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> Self:
+        if (self.source is None) == (self.model is None):
+            raise words.said("must name exactly one of `source` and `model`")
+        return self
+
+
+class CustomModel(ManagedBase):
+    """An engine that another package offers, by an entry point of the group `pointsman.engines`."""
+
+    backend: Literal["custom"] = Field(description="An engine of another package.")
+    engine: Id = Field(description="Name of its entry point.")
+    sources: tuple[Source, ...] = Field((), description="Weights it needs, in the order in which it takes them.")
+    options: Mapping[str, JsonValue] = Field({}, description="Whatever the engine wants to know.")
+
+
+Model = Annotated[
+    LlamaCppModel
+    | SttModel
+    | TtsModel
+    | OcrModel
+    | OpenAiModel
+    | CommandModel
+    | VllmModel
+    | MaxServeModel
+    | CustomModel,
+    Field(discriminator="backend"),
+]
 
 
 def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
@@ -187,4 +309,8 @@ def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
         return tuple((f"voices.{language}", voice) for language, voice in model.voices.items())
     if isinstance(model, OcrModel) and model.speech:
         return (("speech", model.speech),)
+    if isinstance(model, CustomModel):
+        return tuple((f"sources[{index}]", source) for index, source in enumerate(model.sources))
+    if isinstance(model, CommandModel | VllmModel | MaxServeModel) and model.source:
+        return (("source", model.source),)
     return ()

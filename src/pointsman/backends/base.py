@@ -69,7 +69,7 @@ class Weights(Protocol):
 
 
 class Toolbox(Value, frozen=True):
-    """What `app` hands to every backend."""
+    """What `app` hands to every backend. `gpu_bytes`: (index, memory) of each GPU of this machine."""
 
     http: HttpClient
     weights: Weights
@@ -78,12 +78,14 @@ class Toolbox(Value, frozen=True):
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
     load_timeout_s: float = 180.0
+    gpu_bytes: tuple[tuple[int, int], ...] = ()
 
 
 class Backend(Protocol):
-    """One deployment of one engine."""
+    """One deployment of one engine. `can_continue`: it goes on with an answer that another began (`Request.prefix`)."""
 
     is_managed: bool
+    can_continue: bool
 
     def footprint(self) -> Footprint:
         """Memory it will take, estimated without starting it. Pure apart from reading the weights' metadata on disk."""

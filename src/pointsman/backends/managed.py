@@ -29,18 +29,28 @@ from pointsman.types import Endpoint, Exit, Footprint, FormFile, Lease, Request,
 STOP_GRACE_S = 2.0
 PROBE_TIMEOUT_S = 5.0
 DYING_S = 1.0
+LISTENING_PAUSE_S = 0.05
 
 
 class Launch(Value, frozen=True):
     """How to start a child. `config` is one JSON object for its standard input; it holds the key, `argv` never does.
 
-    `defaults`: JSON members that a chat or completion request gets where the caller left them open.
+    `defaults`: JSON members that a chat or completion request gets where the caller left them open. `upstream_model`:
+    what the child calls its model; empty: the model's id. `health`: its cheap page, which says 200. `listens_later`:
+    it names its port before it listens there, as a keeper does (`external`). `is_open`: it was told no key.
+    `continues`: see `openai_http.Wire`.
     """
 
     argv: tuple[str, ...]
     config: bytes
     env: tuple[tuple[str, str], ...] = ()
     defaults: tuple[tuple[str, bytes], ...] = ()
+    upstream_model: str = ""
+    health: str = "/health"
+    listens_later: bool = False
+    is_open: bool = False
+    stop_grace_s: float = STOP_GRACE_S
+    continues: openai_http.Continues = ""
 
     def __repr__(self) -> str:
         return f"Launch({' '.join(self.argv)})"
@@ -134,8 +144,10 @@ class ManagedBackend:
         self._engine = engine
         self._toolbox = toolbox
         self._child: ChildProcess | None = None
+        self._launch = Launch(argv=(), config=b"")
         self._api_key = ""
         self._wire = openai_http.Wire()
+        self.can_continue = False  # until a launch says so
 
     def footprint(self) -> Footprint:
         """The engine's estimate; weights that are not here yet count with their size once fetched."""
@@ -152,7 +164,7 @@ class ManagedBackend:
         tools = self._toolbox
         paths = tuple([await tools.weights.fetch(source) for source in self._engine.sources()])
         self._api_key = secrets.token_urlsafe(24)
-        launch = self._engine.launch(paths, self._api_key)
+        self._launch = launch = self._engine.launch(paths, self._api_key)
         child = await ChildProcess.spawn(
             launch.argv,
             launch.config,
@@ -163,6 +175,8 @@ class ManagedBackend:
         )
         endpoint = self._endpoint(child)
         try:
+            if launch.listens_later:
+                await self._until_it_listens(child)
             await self._warm_up(child, endpoint)
         except BaseException:  # cancellation too: nobody else has a handle to this child
             await child.stop(0)
@@ -170,15 +184,17 @@ class ManagedBackend:
         self._child = child
         self._wire = openai_http.Wire(
             defaults=launch.defaults,
+            continues=launch.continues,
             first_byte_timeout_s=tools.first_byte_timeout_s,
             idle_timeout_s=tools.idle_timeout_s,
         )
+        self.can_continue = bool(launch.continues)
         return Running(endpoint=endpoint, pid=child.pid, exited=child.exited)
 
     async def stop(self) -> None:
         child = self._child
         if child is not None:
-            await child.stop(STOP_GRACE_S)
+            await child.stop(self._launch.stop_grace_s)
             self._child = None
 
     async def probe(self) -> None:
@@ -186,8 +202,7 @@ class ManagedBackend:
         if child is None:
             raise UpstreamError(f"`{self.model_id}` is not running", code="upstream_unreachable")
         child.trim_log()
-        url = f"http://127.0.0.1:{child.port}/health"
-        status, body = await self._toolbox.http.get(url, timeout_s=PROBE_TIMEOUT_S)
+        status, body = await self._health(child)
         if status != 200:
             said = body[:200].decode("utf-8", "replace")
             raise UpstreamError(f"`{self.model_id}`: health {status}: {said}", upstream_status=status)
@@ -243,8 +258,39 @@ class ManagedBackend:
     # ------------------------------------------------------------ helpers
 
     def _endpoint(self, child: ChildProcess) -> Endpoint:
-        base_url = f"http://127.0.0.1:{child.port}/v1"
-        return Endpoint(base_url=base_url, upstream_model=self.model_id, api_key=self._api_key)
+        launch, base_url = self._launch, f"http://127.0.0.1:{child.port}/v1"
+        api_key = "" if launch.is_open else self._api_key
+        return Endpoint(base_url=base_url, upstream_model=launch.upstream_model or self.model_id, api_key=api_key)
+
+    async def _health(self, child: ChildProcess) -> tuple[int, bytes]:
+        url = f"http://127.0.0.1:{child.port}{self._launch.health}"
+        return await self._toolbox.http.get(url, timeout_s=PROBE_TIMEOUT_S)
+
+    async def _until_it_listens(self, child: ChildProcess) -> None:
+        """Until its health page says 200, which is no more than that. Ends early where the child does."""
+        why = "it does not listen"
+        try:
+            async with asyncio.timeout(max(1.0, self._toolbox.load_timeout_s - child.ready_in_s)):
+                while await self._end_of(child, LISTENING_PAUSE_S) is None:
+                    try:
+                        status, _ = await self._health(child)
+                    except UpstreamError as error:
+                        why = error.message
+                        continue
+                    if status == 200:
+                        return
+                    why = f"health {status}"
+        except TimeoutError:
+            why += f"; not ready after {self._toolbox.load_timeout_s:g} s, see `load_timeout_s`"
+        raise await self._failed(child, why)
+
+    @staticmethod
+    async def _end_of(child: ChildProcess, within_s: float) -> Exit | None:
+        """None where it still runs then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                return await child.exited()
+        return None
 
     async def _warm_up(self, child: ChildProcess, endpoint: Endpoint) -> None:
         warm, left_s = self._engine.warm_up(), max(1.0, self._toolbox.load_timeout_s - child.ready_in_s)
@@ -265,10 +311,7 @@ class ManagedBackend:
             raise await self._failed(child, f"HTTP {status}: {answer[:300].decode('utf-8', 'replace')}")
 
     async def _failed(self, child: ChildProcess, why: str) -> UpstreamError:
-        ended = Exit(code=0, log_tail=why)
-        with contextlib.suppress(TimeoutError):  # how it died, where it did
-            async with asyncio.timeout(DYING_S):
-                ended = await child.exited()
+        ended = await self._end_of(child, DYING_S) or Exit(code=0, log_tail=why)  # how it died, where it did
         said = child.log_tail() or "nothing"
         return UpstreamError(
             f"`{self.model_id}` started but did not answer its warm-up request ({why}). Its log says: {said}",

@@ -8,7 +8,7 @@ usage and the server can tell it; defaults fill only what the caller left open.
 
 import os
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,15 +37,24 @@ PATHS = {
 }
 GENERATES = frozenset({Kind.CHAT, Kind.COMPLETION})
 INCLUDE_USAGE = b'{"include_usage":true}'
+LENGTH_LIMITS = ("max_tokens", "max_completion_tokens")
 PROBE_TIMEOUT_S = 5.0
 
 Members = tuple[tuple[str, bytes], ...]
+Continues = Literal["", "prefill", "vllm"]
+
+CONTINUE_FINAL: Members = (("continue_final_message", b"true"), ("add_generation_prompt", b"false"))
 
 
 class Wire(Value, frozen=True):
-    """How one deployment wants to be spoken to. `defaults` are JSON members for generation requests that lack them."""
+    """How one deployment wants to be spoken to. `defaults` are JSON members for generation requests that lack them.
+
+    `continues`: how it is told to go on with an answer that has begun: it does so where the last message is the
+    assistant's (`prefill`), or where two members say so too (`vllm`); empty: it cannot.
+    """
 
     defaults: Members = ()
+    continues: Continues = ""
     stream_usage: bool = True
     first_byte_timeout_s: float = 120.0
     idle_timeout_s: float = 60.0
@@ -83,9 +92,22 @@ def _replaced(payload: JsonPayload, request: Request, endpoint: Endpoint, wire: 
     if request.kind not in GENERATES:
         return model
     absent = tuple(member for member in wire.defaults if payload.get(member[0]) is None)
+    model += _begun(payload, request, wire) if request.prefix else ()
     if request.stream and wire.stream_usage and not request.wants_usage:
         return (*model, *absent, ("stream_options", _with_usage(payload.get("stream_options"))))
     return model + absent
+
+
+def _begun(payload: JsonPayload, request: Request, wire: Wire) -> Members:
+    """The answer so far as the assistant's own words, and what is left of the token limit."""
+    messages = msgspec.json.decode(payload.get("messages") or b"[]", type=list[msgspec.Raw])
+    begun = msgspec.Raw(msgspec.json.encode({"role": "assistant", "content": request.prefix}))
+    members: Members = (("messages", msgspec.json.encode([*messages, begun])),)
+    for name in LENGTH_LIMITS:
+        limit = payload.get(name)
+        if limit is not None and limit.isdigit():
+            members += ((name, b"%d" % max(1, int(limit) - request.prefix_tokens)),)
+    return members + (CONTINUE_FINAL if wire.continues == "vllm" else ())
 
 
 def _with_usage(options: bytes | None) -> bytes:
@@ -116,6 +138,7 @@ def attach(model: OpenAiModel, toolbox: Toolbox) -> tuple[tuple[str, "OpenAiBack
     """One deployment for each URL of a model: `id`, or `id#0`, `id#1` … for several."""
     urls = model.all_urls()
     wire = Wire(
+        continues=model.continues,
         stream_usage=model.stream_usage,
         first_byte_timeout_s=toolbox.first_byte_timeout_s,
         idle_timeout_s=toolbox.idle_timeout_s,
@@ -139,6 +162,7 @@ class OpenAiBackend:
     def __init__(self, deployment_id: str, endpoint: Endpoint, wire: Wire, toolbox: Toolbox) -> None:
         self.deployment_id = deployment_id
         self._endpoint = endpoint
+        self.can_continue = bool(wire.continues)
         self._wire = wire
         self._http = toolbox.http
 

@@ -22,6 +22,7 @@ from typing import Self
 
 import msgspec
 
+from pointsman.backends.worker.keeper import descendants
 from pointsman.clock import Clock
 from pointsman.errors import UpstreamError
 from pointsman.types import Exit
@@ -131,9 +132,15 @@ class ChildProcess:
             raise UpstreamError(f"{self._log_path.stem}: could not {word}: {problem}")
 
     def kill(self) -> None:
-        """End it now; `exited()` says when it is gone."""
+        """End it now, and what it started; `exited()` says when it is gone."""
         self._cord.close()
-        self._process.kill()
+        if not self._exit.done():
+            kin = descendants(self.pid)  # some may have left the group
+            _kill_group(self.pid)
+            self._process.kill()
+            for pid in kin:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def log_tail(self) -> str:
         """The last lines it wrote."""
@@ -174,7 +181,11 @@ class ChildProcess:
         return said
 
     def _wait(self) -> None:
-        """In its own thread, which works on every kernel and under every event loop."""
+        """In its own thread, which works on every kernel and under every event loop. Who outlives a child in its group
+        is ended before the child is buried: until then nobody else can have its number."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            _kill_group(self.pid)
         code = self._process.wait()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._gone, code)
@@ -206,7 +217,12 @@ def _popen(
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             process = subprocess.Popen(
-                argv, stdin=theirs.fileno(), stdout=log, stderr=log, env={**_without_secrets(), **dict(env)}
+                argv,
+                stdin=theirs.fileno(),
+                stdout=log,
+                stderr=log,
+                env={**_without_secrets(), **dict(env)},
+                process_group=0,
             )
         finally:
             os.close(log)
@@ -216,6 +232,12 @@ def _popen(
     finally:
         theirs.close()
     return process, ours
+
+
+def _kill_group(leader: int) -> None:
+    """A child leads a group of its own: what it started, unless that left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _without_secrets() -> dict[str, str]:

@@ -6,18 +6,24 @@ Knows: every engine by name. Does not know: what any of them does. To add one: a
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pointsman.backends import openai_http
+from pointsman.backends import openai_http, vllm
 from pointsman.backends.base import Backend, Toolbox
+from pointsman.backends.command import Command
+from pointsman.backends.custom import custom
+from pointsman.backends.external import patient
 from pointsman.backends.llama_cpp import LlamaCpp
+from pointsman.backends.llama_server import LlamaServer
 from pointsman.backends.managed import Engine, ManagedBackend
+from pointsman.backends.max_serve import MaxServe
 from pointsman.backends.ocr import Ocr
 from pointsman.backends.stt import Stt
 from pointsman.backends.tts import Tts
-from pointsman.settings import ManagedBase, Model
+from pointsman.settings import ExternalBase, LlamaCppModel, ManagedBase, Model
 
 Deployments = tuple[tuple[str, Backend], ...]
 Factory = Callable[[Any, Toolbox], Deployments]
 M = TypeVar("M", bound=ManagedBase)
+E = TypeVar("E", bound=ExternalBase)
 
 
 def managed(engine: Callable[[M], Engine]) -> Factory:
@@ -29,12 +35,29 @@ def managed(engine: Callable[[M], Engine]) -> Factory:
     return build_one
 
 
+def external(engine: Callable[[E], Engine]) -> Factory:
+    """The same for a program that is not ours, which may take its own time to start."""
+
+    def build_one(model: E, toolbox: Toolbox) -> Deployments:
+        return managed(engine)(model, patient(model, toolbox))
+
+    return build_one
+
+
+def llama_cpp(model: LlamaCppModel) -> LlamaCpp:
+    return LlamaServer(model, model.binary) if model.binary else LlamaCpp(model)
+
+
 BACKENDS: Mapping[str, Factory] = {
-    "llama_cpp": managed(LlamaCpp),
+    "command": external(Command),
+    "custom": managed(custom),
+    "llama_cpp": managed(llama_cpp),
+    "max_serve": external(MaxServe),
     "ocr": managed(Ocr),
     "openai": openai_http.attach,
     "stt": managed(Stt),
     "tts": managed(Tts),
+    "vllm": vllm.deployments,
 }
 
 

@@ -22,11 +22,15 @@ class Defaults(NamedTuple):
 
 
 DEFAULTS: dict[str, Defaults] = {
+    "command": Defaults((Kind.CHAT,)),
+    "custom": Defaults((Kind.CHAT,)),
     "llama_cpp": Defaults((Kind.CHAT, Kind.COMPLETION)),
+    "max_serve": Defaults((Kind.CHAT, Kind.COMPLETION)),
     "stt": Defaults((Kind.TRANSCRIPTION, Kind.CHAT), inputs=(AUDIO, TEXT), is_reader=True),
     "tts": Defaults((Kind.SPEECH,), outputs=(AUDIO,)),
     "ocr": Defaults((Kind.CHAT,), inputs=(TEXT, IMAGE, VIDEO), is_reader=True),
     "openai": Defaults((Kind.CHAT, Kind.COMPLETION, Kind.EMBEDDING)),
+    "vllm": Defaults((Kind.CHAT, Kind.COMPLETION)),
 }
 
 

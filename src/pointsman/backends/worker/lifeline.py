@@ -12,6 +12,7 @@ even while an engine's constructor holds the interpreter lock), and end-of-file 
 meant for the gateway (Ctrl-C and SIGTERM to the whole group) do not end it: the gateway drains first.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -33,9 +34,27 @@ def receive_config(take: Callable[[str], None] = lambda _: None) -> bytes:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
-    line = _read_line()
+    line = read_line()
     threading.Thread(target=_listen, args=(take,), name="lifeline", daemon=True).start()
     return line
+
+
+def read_line() -> bytes:
+    """The configuration, for who ties itself in another way. Exits where the parent hangs up."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(SOCKET, 65536)
+        if not piece or len(line) > MAX_CONFIG_BYTES:
+            os._exit(0 if not piece else 2)
+        line += piece
+    return line
+
+
+def wait_for_hang_up() -> None:
+    """Until the parent ended or let go; what it says meanwhile is not heard."""
+    with contextlib.suppress(OSError):  # a reset counts as a hang-up
+        while os.read(SOCKET, 4096):
+            pass
 
 
 def announce(port: int) -> None:
@@ -55,16 +74,6 @@ def _die_with_parent() -> None:
     cord.register(SOCKET, 0)  # the hang-up itself, also where the configuration is still unread
     if any(event & select.POLLHUP for _, event in cord.poll(0)):
         os._exit(0)  # the parent died before the request to the kernel counted
-
-
-def _read_line() -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(SOCKET, 65536)
-        if not piece or len(line) > MAX_CONFIG_BYTES:
-            os._exit(0 if not piece else 2)
-        line += piece
-    return line
 
 
 def _listen(take: Callable[[str], None]) -> None:

@@ -1,0 +1,123 @@
+"""vLLM as an engine: its process or its URL, how it sleeps, what it takes.
+
+Knows: the command line, the variables and the development paths of vLLM 0.32; that it takes its share of a GPU at once,
+whatever the model's size, and keeps a cache in host memory where it runs on the CPU. Does not know: processes, HTTP.
+
+Sleep is a matter of GPUs: on a CPU `/sleep` answers 200 and frees nothing, which the fleet measures and then knows.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from pointsman.backends import external, openai_http
+from pointsman.backends.base import Backend, Toolbox
+from pointsman.backends.managed import Launch, ManagedBackend, Nap, Post, WarmUp
+from pointsman.settings import OpenAiModel, Source, VllmModel
+from pointsman.types import Footprint, Kind
+
+KEY_VARIABLE = "VLLM_API_KEY"
+SLEEP_VARIABLE = "VLLM_SERVER_DEV_MODE"
+KINDS = (Kind.CHAT, Kind.COMPLETION)
+GIB = 1024**3
+MODULE = "vllm.entrypoints.openai.api_server"
+RELOAD = b'{"method":"reload_weights"}'
+CPU_KV_GIB = 2
+"""Where nothing is said: vLLM's own default on a CPU is nearly all memory of the machine."""
+DEFAULT_UTILIZATION = 0.92
+# Measured on a CPU with SmolLM2: the API server, the engine and their libraries beside weights and cache.
+RUNTIME_BYTES = 2_000_000_000
+GPU_RUNTIME_BYTES = 1_500_000_000
+
+
+class Vllm:
+    """`managed.Engine` for one model, and `managed.Sleepy`."""
+
+    def __init__(self, model: VllmModel, gpu_bytes: tuple[tuple[int, int], ...] = ()) -> None:
+        self._model = model
+        self._gpu_bytes = dict(gpu_bytes)
+
+    def sources(self) -> tuple[Source, ...]:
+        return (self._model.source,) if self._model.source else ()
+
+    def launch(self, paths: tuple[Path, ...], api_key: str) -> Launch:
+        model = self._model
+        own: external.Env = ((KEY_VARIABLE, api_key), ("VLLM_NO_USAGE_STATS", "1"), ("DO_NOT_TRACK", "1"))
+        own += (("HF_HUB_OFFLINE", "1"),) if paths else ()
+        own += (("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_GIB)),) if self._has_no_limit() else ()  # heeded on a CPU only
+        own += ((SLEEP_VARIABLE, "1"),) if model.sleep_level else ()
+        own += (("OMP_NUM_THREADS", str(model.threads)),) if model.threads else ()
+        argv = (model.python, "-m", MODULE, *self._flags(str(paths[0]) if paths else model.model or ""), *model.args)
+        launch = external.kept(argv, external.surroundings(model, own), grace_s=model.stop_grace_s)
+        return msgspec.structs.replace(launch, continues="vllm")
+
+    def _flags(self, weights: str) -> tuple[str, ...]:
+        model = self._model
+        flags = ["--host", "127.0.0.1", "--port", "{port}", "--model", weights, "--served-model-name", model.id]
+        flags += ["--max-num-seqs", str(model.slots)]
+        flags += ["--max-model-len", str(model.context_tokens)] if model.context_tokens else []
+        flags += ["--tensor-parallel-size", str(len(model.gpus))] if len(model.gpus) > 1 else []
+        if model.gpu_memory_utilization is not None:
+            flags += ["--gpu-memory-utilization", f"{model.gpu_memory_utilization:g}"]
+        if model.kv_cache_gb is not None:
+            flags += ["--kv-cache-memory-bytes", str(int(model.kv_cache_gb * external.GB))]
+        return (*flags, *(["--enable-sleep-mode"] if model.sleep_level else []))
+
+    def warm_up(self) -> WarmUp:
+        return external.warm_up(self._model.kinds or KINDS, self._model.id)
+
+    def nap(self) -> Nap | None:
+        """Level 2 drops the weights: they are read again, and what was cached of the old ones is worth nothing."""
+        level = self._model.sleep_level
+        if not level:
+            return None
+        again = (Post(path="/collective_rpc", body=RELOAD), Post(path="/reset_prefix_cache")) if level == 2 else ()
+        return Nap(sleep=(Post(path=f"/sleep?level={level}"),), wake=(Post(path="/wake_up"), *again))
+
+    def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
+        """On GPUs their share of each, and what the processes take of the host; else all of it in host memory."""
+        weights_bytes = external.weights_bytes(paths)
+        gpu_bytes = self._on_gpus(weights_bytes)
+        if not gpu_bytes:
+            kv_bytes = (
+                CPU_KV_GIB * GIB if self._model.kv_cache_gb is None else int(self._model.kv_cache_gb * external.GB)
+            )
+            return Footprint(weights_bytes=weights_bytes, kv_bytes=kv_bytes, overhead_bytes=RUNTIME_BYTES)
+        parked_bytes = weights_bytes if self._model.sleep_level == 1 else 0
+        return Footprint(
+            overhead_bytes=RUNTIME_BYTES,
+            gpu_bytes=gpu_bytes,
+            asleep_bytes=RUNTIME_BYTES + parked_bytes if self._model.sleep_level else 0,
+        )
+
+    def _on_gpus(self, weights_bytes: int) -> tuple[tuple[int, int], ...]:
+        model = self._model
+        gpus = tuple(index for index in model.gpus or tuple(self._gpu_bytes)[:1] if index in self._gpu_bytes)
+        if model.kv_cache_gb is None:
+            share = DEFAULT_UTILIZATION if model.gpu_memory_utilization is None else model.gpu_memory_utilization
+            return tuple((index, int(share * self._gpu_bytes[index])) for index in gpus)
+        each_bytes = weights_bytes // max(1, len(gpus)) + int(model.kv_cache_gb * external.GB) + GPU_RUNTIME_BYTES
+        return tuple((index, each_bytes) for index in gpus)
+
+    def _has_no_limit(self) -> bool:
+        return self._model.kv_cache_gb is None and self._model.gpu_memory_utilization is None
+
+    def __repr__(self) -> str:
+        return f"Vllm({self._model.id})"
+
+
+def deployments(model: VllmModel, toolbox: Toolbox) -> tuple[tuple[str, Backend], ...]:
+    """Its process, or the server at its URL."""
+    if model.url is None:
+        engine = Vllm(model, toolbox.gpu_bytes)
+        return ((model.id, ManagedBackend(model.id, engine, external.patient(model, toolbox))),)
+    attached = OpenAiModel(
+        id=model.id,
+        backend="openai",
+        url=model.url,
+        model=model.model,
+        api_key_env=model.api_key_env,
+        slots=model.slots,
+        continues="vllm",
+    )
+    return openai_http.attach(attached, toolbox)
