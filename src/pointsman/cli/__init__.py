@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain, models, pull, version and more. Heavy imports wait until their command runs."""
+"""The command line: serve, check, explain, models, pull and more. Heavy imports wait until their command runs."""
 
 from typing import Annotated
 
