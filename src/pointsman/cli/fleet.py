@@ -33,6 +33,18 @@ def simulate(
         int | None, typer.Option("--budget-bytes", min=1, help="Memory for all models together; rows need size_bytes.")
     ] = None,
     policy: Annotated[str, typer.Option("--policy", help="Who is evicted: cost_aware, lfu or lru.")] = "",
+    min_resident_s: Annotated[
+        float,
+        typer.Option(
+            "--min-resident-s",
+            min=0,
+            help="Nobody leaves sooner after its load. 0 compares with plain caches; the fleet's own default is 5.",
+        ),
+    ] = 0,
+    max_wait_s: Annotated[
+        float | None,
+        typer.Option("--max-wait-s", min=0.001, help="Who waits longer closes busy models; default: as the fleet, 30."),
+    ] = None,
     parallel: Annotated[int, typer.Option("--parallel", min=1, help="Requests a model answers at the same time.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:
@@ -56,8 +68,12 @@ def simulate(
     for note in reading.notes:
         _err().print(f"{trace}: {note}", markup=False, soft_wrap=True)
     rules = Rules.of(FleetSettings())
-    if policy:
-        rules = msgspec.structs.replace(rules, eviction=policy)
+    rules = msgspec.structs.replace(
+        rules,
+        eviction=policy or rules.eviction,
+        min_resident_s=min_resident_s,
+        max_wait_s=max_wait_s or rules.max_wait_s,
+    )
     clock = SystemClock()
     began_s = clock.now()
     played = play(reading.trace, slots or budget_bytes or 0, rules, slots=parallel)

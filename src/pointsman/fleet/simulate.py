@@ -6,11 +6,13 @@ rule (`machine`).
 What is simulated: every row is one want; a grant is taken at once and released `service_s` later; a load takes the
 `load_s` of the newest row of its model; a stop takes no time. The machine's timers come when it asked for them.
 
-A *miss* is a request that found its model neither resident, nor loading, nor already waited for: exactly the requests
-that a plain cache counts as misses, which inserts a model at its first request and takes no time. So where requests are
-so far apart that each is over before the next comes, and nothing is guarded (`min_resident_s` 0), policy `lru` misses
-exactly where a plain LRU cache of as many slots does (a test holds the two side by side). Under load the two differ:
-a busy or just loaded model cannot leave, so another one must, and who waits for room may be served in another order.
+A *miss* is a request that found its model neither resident, nor loading, nor already waited for, or the first in line
+of those for whom a model had to be loaded once more, because it left before it had served them. So a miss is a load, or
+a request that was refused before one began, and `evictions` is never above `misses`. Where requests are so far apart
+that each is over before the next comes, and nothing is guarded (`min_resident_s` 0), policy `lru` misses exactly where
+a plain LRU cache of as many slots does (a test holds the two side by side). Under load the two differ: a busy model
+cannot leave, so another one must, many who wait for one load are one miss, and who waits for room may be served in
+another order.
 """
 
 from array import array
@@ -91,6 +93,7 @@ class _Player:
         self._order = 0
         self._wake_at_s = INFINITY
         self._newest_load_s: dict[str, float] = {}
+        self._missed: set[str] = set()
         self._waits = array("d")
         self._misses = self._evictions = self._refused = self._loads = self._events = 0
         self._loading_s = 0.0
@@ -102,7 +105,9 @@ class _Player:
         for ticket, (at_s, model, load_s, deadline_s) in enumerate(rows):
             self._pass_until(at_s)
             d = self._state.deployments[model]
-            self._misses += d.phase in _ABSENT and not d.queue
+            if d.phase in _ABSENT and not d.queue:
+                self._misses += 1
+                self._missed.add(model)
             self._newest_load_s[model] = load_s
             self._send(Want(at_s=at_s, deployment_id=model, ticket=ticket, deadline_s=at_s + deadline_s))
         self._pass_until(INFINITY)
@@ -148,10 +153,13 @@ class _Player:
         self._later(Release(at_s=now_s + trace.service_s[ticket], deployment_id=model, ticket=ticket))
 
     def _start(self, now_s: float, effect: Start) -> None:
-        load_s = self._newest_load_s[effect.deployment_id]
+        model = effect.deployment_id
+        load_s = self._newest_load_s[model]
+        self._misses += model not in self._missed
+        self._missed.discard(model)
         self._loads += 1
         self._loading_s += load_s
-        self._later(Started(at_s=now_s + load_s, deployment_id=effect.deployment_id, life=effect.life))
+        self._later(Started(at_s=now_s + load_s, deployment_id=model, life=effect.life))
 
     def _later(self, event: Event) -> None:
         self._order += 1

@@ -6,7 +6,7 @@ Knows: the columns, and how to name the line that is wrong. Does not know: what 
 import codecs
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,14 +33,14 @@ class TraceError(Exception):
 class Row(Value, frozen=True):
     """One request: when it comes, for which model, how long its call takes, how long its model takes to load.
 
-    `size_bytes` is its model's; `deadline_s` counts from arrival.
+    `size_bytes` is its model's, 0 or absent where it is not known; `deadline_s` counts from arrival.
     """
 
     t_s: float
     model: Annotated[str, msgspec.Meta(min_length=1)]
     service_s: Seconds
     load_s: Seconds
-    size_bytes: Annotated[float, msgspec.Meta(ge=1)] | None = None
+    size_bytes: Annotated[float, msgspec.Meta(ge=0)] | None = None
     deadline_s: Seconds | None = None
 
 
@@ -100,22 +100,38 @@ def _parquet(path: Path) -> Iterator[Line]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
+            _require_columns(path, file.schema_arrow.names)
             for batch in file.iter_batches():
                 for cells in batch.to_pylist():
                     number += 1
                     yield number, cells
-    except pa.ArrowInvalid as error:
-        raise TraceError(f"{path}: is not Parquet ({error})") from None
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # without a number it is pyarrow's word for broken contents
+            raise
+        after = f" after row {number}" if number else ""
+        raise TraceError(f"{path}: is not Parquet{after} ({error})") from None
 
 
 def _csv(path: Path) -> Iterator[Line]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="(cells without a heading)")
+            reader = csv.DictReader(file, restkey="(cells without a heading)", skipinitialspace=True)
+            if reader.fieldnames:
+                reader.fieldnames = [name.strip() for name in reader.fieldnames]
+                _require_columns(path, reader.fieldnames)
             for cells in reader:
-                yield reader.line_num, {name: cell for name, cell in cells.items() if cell}
+                yield (
+                    reader.line_num,
+                    {name: cell.strip() if isinstance(cell, str) else cell for name, cell in cells.items() if cell},
+                )
     except (csv.Error, UnicodeDecodeError) as error:
         raise TraceError(f"{path}: is not CSV in UTF-8 ({error})") from None
+
+
+def _require_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in COLUMNS[:4] if name not in names]
+    if missing:
+        raise TraceError(f"{path}: no column {', '.join(missing)}; the columns are {', '.join(names)}")
 
 
 def _json_lines(path: Path) -> Iterator[Line]:
