@@ -29,6 +29,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("routing.rules[]", settings.RuleSettings),
     ("routing.rules[].set", settings.RuleSet),
     ("routing.weights.*", settings.StrategyWeights),
+    ("cache", settings.CacheSettings),
+    ("cache.semantic", settings.SemanticSettings),
     ("log", settings.LogSettings),
 )
 BACKENDS: tuple[type[BaseModel], ...] = (

@@ -14,6 +14,8 @@ import uvicorn
 from pointsman import __version__
 from pointsman.backends.base import Toolbox
 from pointsman.backends.registry import build
+from pointsman.cache.build import build_cache
+from pointsman.cache.exact import Cache
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.dispatch.run import Dispatcher
@@ -68,7 +70,8 @@ class App:
         self.fleet = self._build_fleet()
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
-        self.fleet.subscribe(Newsroom(self.log, self._metrics.fleet, attached).hear)
+        self._newsroom = Newsroom(self.log, self._metrics.fleet, attached)
+        self.fleet.subscribe(self._newsroom.hear)
         self._conversations = Conversations(self.clock.now)
         self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log, self._conversations), names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
@@ -84,8 +87,13 @@ class App:
         dispatcher = Dispatcher(
             self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock
         )
+        self.cache = build_cache(settings, self.clock, self._newsroom.hear_cache)
+        if isinstance(self.cache, Cache):
+            self._metrics.cache.watch(self.cache.statistics)
         self.router = Router(settings, profile_of(settings))
-        self.gateway = Gateway(classifier, self.second, self.router, dispatcher, self.ledger, self.world_for)
+        self.gateway = Gateway(
+            classifier, self.second, self.router, dispatcher, self.ledger, self.world_for, self.cache
+        )
         self.site = self._build_site()
 
     def _toolbox(self) -> Toolbox:
@@ -130,6 +138,7 @@ class App:
             await stack.enter_async_context(self.http)
             await stack.enter_async_context(self.fleet)
             await stack.enter_async_context(self.second)
+            stack.push_async_callback(self.cache.close)
             yield self
 
     def server(self) -> uvicorn.Server:

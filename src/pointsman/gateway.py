@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from pointsman.types import Attempt, Explanation, Plan, Reply, Request, Signals, WhatIf, World
+from pointsman.types_cache import Found
 
 
 class Classifier(Protocol):
@@ -31,9 +32,25 @@ class Router(Protocol):
     def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]: ...
 
 
-class Entry(Protocol):
-    """One request's record while it is being written."""
+class Seat(Protocol):
+    """One request's place at the cache: what it found, and where an answer is left as it passes by."""
 
+    found: Found
+
+    async def similar(self, signals: Signals) -> Found: ...
+    def keep(self, reply: Reply, signals: Signals) -> Reply: ...
+
+
+class Cache(Protocol):
+    """Was it answered before, or is it just now? Entering a seat looks, and waits for an equal request under way."""
+
+    def seat(self, request: Request) -> AbstractAsyncContextManager[Seat]: ...
+
+
+class Entry(Protocol):
+    """One request's record while it is being written. `sought` gives the kept reply, where there is one."""
+
+    def sought(self, found: Found) -> Reply | None: ...
     def measured(self, signals: Signals) -> Signals: ...
     def planned(self, plan: Plan) -> Plan: ...
     def attempted(self, attempt: Attempt) -> None: ...
@@ -63,6 +80,7 @@ class Gateway:
         dispatch: Dispatch,
         ledger: Ledger,
         world: Callable[[Request], World],
+        cache: Cache,
     ) -> None:
         self.classifier = classifier
         self.second = second
@@ -70,15 +88,22 @@ class Gateway:
         self.dispatch = dispatch
         self.ledger = ledger
         self.world = world
+        self.cache = cache
 
     @asynccontextmanager
     async def answer(self, request: Request) -> AsyncIterator[Reply]:
         """The reply, while the context is open. Raises PointsmanError where no answer could be had."""
-        async with self.ledger.open(request) as entry:
+        async with self.ledger.open(request) as entry, self.cache.seat(request) as seat:
+            if kept := entry.sought(seat.found):
+                yield kept
+                return
             signals = entry.measured(await self.understand(request))
+            if kept := entry.sought(await seat.similar(signals)):
+                yield kept
+                return
             plan = entry.planned(self.router.decide(request, signals, self.world(request)))
             async with self.dispatch.run(request, plan, entry) as reply:
-                yield entry.watch(reply)
+                yield seat.keep(entry.watch(reply), signals)
 
     async def explain(self, request: Request) -> Explanation:
         """The decision only: the same two steps, nothing done; and what would have changed it."""

@@ -24,6 +24,14 @@ class Newsroom:
         self._count(news)
         self._log.event(event_of(news))
 
+    def hear_cache(self, is_up: bool, why: str) -> None:
+        """Write down that the shared store of answers is left alone, or back."""
+        if is_up:
+            self._log.event(Event(name="cache_store_back", message="The shared cache answers again"))
+        else:
+            said = f"The shared cache is left alone for a while, requests go on without it: {why}"
+            self._log.event(Event(name="cache_store_lost", level="warning", message=said))
+
     def _count(self, news: fleet.News) -> None:
         match news:
             case fleet.Loaded():

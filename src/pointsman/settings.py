@@ -19,6 +19,7 @@ from pointsman import settings_file as file
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
 from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Words
+from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_file import KeyPath
 from pointsman.settings_models import (
     CommandModel,
@@ -41,6 +42,7 @@ from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
     "LABELS",
+    "CacheSettings",
     "CommandModel",
     "CustomModel",
     "ExternalBase",
@@ -52,6 +54,7 @@ __all__ = [
     "OcrModel",
     "OpenAiModel",
     "Section",
+    "SemanticSettings",
     "Settings",
     "Source",
     "SttModel",
@@ -251,6 +254,7 @@ class Settings(Section):
     fleet: FleetSettings = Field(FleetSettings.model_construct(), description="The managed models' memory and health.")
     retry: RetrySettings = Field(RetrySettings.model_construct(), description="Retries, fallbacks and time-outs.")
     routing: RoutingSettings = Field(RoutingSettings.model_construct(), description="Classification and choice.")
+    cache: CacheSettings = Field(CacheSettings.model_construct(), description="Answers that are given again.")
     log: LogSettings = Field(LogSettings.model_construct(), description="Logging.")
     cache_dir: Words = Field("~/.cache/pointsman", description="Where weights and learned figures are kept.")
     hub_url: Url | None = Field(

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from pointsman.app import App
+from pointsman.cache.exact import NoCache
 from pointsman.gateway import Gateway
 from pointsman.settings import parse
 from pointsman.signals.opinion import words_for
@@ -35,7 +36,7 @@ class Undecided:
 def understood(unsure: tuple[str, ...]) -> tuple[Signals, list[str]]:
     real = App(parse(SETTINGS)).gateway
     both = Undecided(msgspec.structs.replace(real.classifier.measure(ask("Hello")), unsure=unsure))
-    gateway = Gateway(both, both, real.router, real.dispatch, real.ledger, real.world)
+    gateway = Gateway(both, both, real.router, real.dispatch, real.ledger, real.world, NoCache())
     return asyncio.run(gateway.understand(ask("Hello"))), both.asked
 
 

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from pointsman.cache.exact import NoCache
 from pointsman.clock import Clock, SystemClock
 from pointsman.errors import DeadlineExceeded, PlanExhausted, PointsmanError, Refused, RequestError, UpstreamError
 from pointsman.gateway import Gateway
@@ -294,7 +295,7 @@ def test_metadata_names_who_answered() -> None:
         assert (metadata.fallback_used, metadata.attempts) == (True, 2)
         assert (metadata.intent, metadata.use_case, metadata.language) == ("code", "agent", "en")
         assert (metadata.complexity, metadata.confidence) == ("medium", 0.8)
-        assert (metadata.cache, metadata.experiment, metadata.request_id) == ("miss", None, "r1")
+        assert (metadata.cache, metadata.experiment, metadata.request_id) == ("bypass", None, "r1")
 
     outcome_of(use)
 
@@ -411,7 +412,8 @@ def test_in_the_corridor_a_generator_closed_early_is_a_client_that_left() -> Non
 
     async def run() -> None:
         fixed = Fixed(streamed(EVENT, EVENT, DONE))
-        gateway = Gateway(fixed, fixed, fixed, fixed, Ledger(SystemClock(), (kept,), {}), lambda _: world(hot("small")))
+        ledger = Ledger(SystemClock(), (kept,), {})
+        gateway = Gateway(fixed, fixed, fixed, fixed, ledger, lambda _: world(hot("small")), NoCache())
 
         async def answer() -> AsyncIterator[bytes]:
             async with gateway.answer(ask()) as reply:

@@ -50,7 +50,7 @@ def decode_speech(incoming: Incoming) -> Request:
         outputs=(Modality.AUDIO,),
         stream=True,
         hints=msgspec.structs.replace(hints, language=body.language) if body.language else hints,
-        limits=routing.limits(None, has_tools=False),
+        limits=routing.limits(None, has_tools=False, cache_control=incoming.cache_control),
         received_s=incoming.received_s,
     )
 

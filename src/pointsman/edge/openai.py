@@ -147,7 +147,7 @@ def _request(
         has_tools=bool(body.tools),
         wants_usage=bool(body.stream_options and body.stream_options.include_usage),
         hints=routing.hints(),
-        limits=routing.limits(max_tokens, bool(body.tools)),
+        limits=routing.limits(max_tokens, bool(body.tools), incoming.cache_control),
         received_s=incoming.received_s,
     )
 

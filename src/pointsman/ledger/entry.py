@@ -15,6 +15,9 @@ from pointsman.ledger.reading import answered_by, confidence_of, ending_of, fall
 from pointsman.ledger.usage import estimate_of_body, usage_of
 from pointsman.ledger.watch import WatchedEvents
 from pointsman.types import Attempt, Outcome, Plan, Reply, Request, RoutingMetadata, Signals, Usage, Value
+from pointsman.types_cache import Found
+
+NOT_SOUGHT = Found(how="bypass")
 
 
 class Sink(Protocol):
@@ -91,6 +94,7 @@ class Entry:
         "_attempts",
         "_began_s",
         "_clock",
+        "_found",
         "_is_written",
         "_ledger",
         "_measured_s",
@@ -112,6 +116,7 @@ class Entry:
         self._request = request
         self._began_s = self._measured_s = self._planned_s = self._clock.now()
         self._received_unix_s = self._clock.unix()
+        self._found = NOT_SOUGHT
         self._signals: Signals | None = None
         self._plan: Plan | None = None
         self._attempts: list[Attempt] = []
@@ -131,6 +136,16 @@ class Entry:
         if not self._is_written:
             self._is_written = True
             self._ledger.publish(self._outcome(error))
+
+    def sought(self, found: Found) -> Reply | None:
+        """The kept reply, where there is one. Waiting for an equal request under way is no work of ours."""
+        self._paused_s += found.waited_s
+        if found.reply is None:
+            self._found = self._found if found.how == "bypass" else found
+            return None
+        self._found = found
+        self._signals = self._signals or found.signals
+        return self.watch(found.reply)
 
     def measured(self, signals: Signals) -> Signals:
         """What the request is. Returned as it came."""
@@ -166,6 +181,7 @@ class Entry:
             body=reply.body,
             events=events,
             metadata=self._metadata(self._watched_s),
+            usage=None if events is None else self._usage,
         )
         return reply
 
@@ -173,7 +189,7 @@ class Entry:
         signals = self._signals
         if signals is None:
             return None
-        model_id = answered_by(self._attempts)
+        model_id = self._found.model_id or answered_by(self._attempts)
         return RoutingMetadata(
             model_id=model_id,
             model_name=self._ledger.names.get(model_id, model_id),
@@ -182,9 +198,9 @@ class Entry:
             language=signals.language.label,
             complexity=signals.complexity.label,
             confidence=round(confidence_of(signals), 4),
-            fallback_used=bool(fallback_from(self._plan, model_id)),
+            fallback_used=not self._found.model_id and bool(fallback_from(self._plan, model_id)),
             attempts=len(self._attempts),
-            cache="miss",
+            cache=self._found.how,
             experiment=None,
             total_time_seconds=round(now_s - self._since_s(), 6),
             request_id=self._request.id,
@@ -199,6 +215,7 @@ class Entry:
         request, stream, since_s = self._request, self._stream, self._since_s()
         ending = ending_of(error, self._reply.status if self._reply else None, stream)
         wait_s = sum(attempt.wait_s for attempt in self._attempts)
+        usage, is_kept = self._usage(), self._found.reply is not None
         return Outcome(
             request_id=request.id,
             kind=request.kind,
@@ -208,7 +225,7 @@ class Entry:
             signals=self._signals,
             plan=self._plan,
             attempts=tuple(self._attempts),
-            usage=self._usage(),
+            usage=Usage() if is_kept else usage,
             stream=stream is not None,
             total_s=now_s - since_s,
             classify_s=self._measured_s - self._began_s,
@@ -223,6 +240,9 @@ class Entry:
             events=stream.events if stream else 0,
             conversation=conversation_of(request),
             reply_bytes=stream.size_bytes if stream else len(self._reply.body) if self._reply else 0,
+            cache=self._found.how,
+            cached_model=self._found.model_id,
+            saved=usage if is_kept else Usage(),
         )
 
     def _answered_s(self, now_s: float) -> float:

@@ -57,6 +57,7 @@ class RequestLine(Value, frozen=True):
     complexity: str | None
     complexity_p: float | None
     strategy: str | None
+    cache: str
     attempts: tuple[AttemptLine, ...]
     stream: bool
     events: int
@@ -89,7 +90,7 @@ def line_of(outcome: Outcome) -> RequestLine:
     intent, intent_p = _label(signals.intent if signals else None)
     language, language_p = _label(signals.language if signals else None)
     complexity, complexity_p = _label(signals.complexity if signals else None)
-    model = answered_by(outcome.attempts)
+    model = outcome.cached_model or answered_by(outcome.attempts)
     return RequestLine(
         ts=datetime.fromtimestamp(outcome.received_unix_s + outcome.total_s, UTC),
         level=LEVEL_OF[outcome.status],
@@ -112,6 +113,7 @@ def line_of(outcome: Outcome) -> RequestLine:
         complexity=complexity,
         complexity_p=complexity_p,
         strategy=outcome.plan.strategy if outcome.plan else None,
+        cache=outcome.cache,
         attempts=tuple(_attempt(attempt) for attempt in outcome.attempts),
         stream=outcome.stream,
         events=outcome.events,

@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from pointsman.errors import TABLE
+from pointsman.ledger.cache_metrics import CacheMetrics
 from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.reading import answered_by, fallback_from, model_of, task_of
@@ -29,7 +30,7 @@ RECENT = 1000
 
 
 class Metrics:
-    """A sink. `models` are the configured ids; `world` is called on every scrape. `fleet` and `encoder` take events."""
+    """A sink. `models` are the configured ids; `world` is called on every scrape; the parts by name take events."""
 
     def __init__(self, models: Iterable[str], world: Callable[[], World], version: str) -> None:
         self._models = frozenset(models)
@@ -37,6 +38,7 @@ class Metrics:
         make = Maker(self.registry)
         self.fleet = FleetMetrics(make, self._models, world)
         self.encoder = EncoderMetrics(make)
+        self.cache = CacheMetrics(make)
         self._make_counters(make)
         self._make_histograms(make)
         self._in_flight = Gauge(
@@ -106,9 +108,11 @@ class Metrics:
         model, task = self._label(model_of(outcome)), task_of(outcome.signals)
         self._requests[model, task, outcome.status].inc()
         self._overhead_s.observe(outcome.overhead_s)
+        self.cache.closed(outcome, model)
         if outcome.signals is not None:
             self._intents[task, _band(outcome.signals)].inc()
-            self._classify_s.observe(outcome.classify_s)
+            if outcome.cache != "hit":  # a hit is not classified
+                self._classify_s.observe(outcome.classify_s)
         for attempt in outcome.attempts:
             self._model_requests[self._label(attempt.model_id),].inc()
             if attempt.error:

@@ -92,7 +92,9 @@ def fallback_from(plan: Plan | None, model_id: str) -> str:
 
 
 def model_of(outcome: Outcome) -> str:
-    """The model an Outcome counts under: who answered or was tried last, else who was meant, else who was asked."""
+    """The model an Outcome counts under: who answered, now or once, or was tried last, else who was meant or asked."""
+    if outcome.cached_model:
+        return outcome.cached_model
     if outcome.attempts:
         return outcome.attempts[-1].model_id
     if outcome.plan is not None and outcome.plan.candidates:

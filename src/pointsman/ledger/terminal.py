@@ -26,6 +26,7 @@ def request_line(line: RequestLine) -> bytes:
         _times(line),
         _paint(STATUS_COLOUR[line.status], _plain(line.error or line.status)) if line.status != "success" else "",
         f"{len(line.attempts)} attempts" if len(line.attempts) > 1 else "",
+        f"cache {line.cache}" if line.cache not in {"bypass", "miss"} else "",
         _paint(DIM, _plain(line.request_id)),
     ]
     return _line(line.ts, "  ".join(part for part in parts if part))
