@@ -169,8 +169,8 @@ REFUSED = [
         "server: {host: 0.0.0.0}\n",
         1,
         (
-            "server.host: `0.0.0.0` is open to the network and there are no API keys yet; "
-            "set `server.allow_open_network: true` behind a firewall or a proxy"
+            "server.host: `0.0.0.0` is open to the network and there are no API keys; "
+            "make one with `pointsman key NAME` and put it under `keys`, or listen on 127.0.0.1"
         ),
     ),
     ("server: {port: 1, port: 2}\n", 1, "server.port: stands twice (first at f:1); keep one"),
@@ -303,9 +303,24 @@ def test_loopback_needs_no_leave(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "127.example.com"])
-def test_an_open_address_needs_leave(host: str) -> None:
+def test_an_open_address_needs_keys(host: str) -> None:
     assert "is open to the network" in problems(f"server: {{host: '{host}'}}\n" + MODEL)[0]
-    assert parse(f"server: {{host: '{host}', allow_open_network: true}}\n" + MODEL).server.host == host
+    keys = f"keys: [{{name: me, sha256: {'0' * 64}}}]\n"
+    assert parse(f"server: {{host: '{host}'}}\n{keys}" + MODEL).server.host == host
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{name: me, sha256: pm-secret}", "keys[0].sha256: must be 64 hexadecimal digits"),
+        (f"{{name: me, sha256: {'0' * 64}, models: [z]}}", "keys[0].models[0]: there is no model `z`"),
+        (f"{{name: me, sha256: {'0' * 64}}}, {{name: me, sha256: {'1' * 64}}}", "keys[1].name: stands in another"),
+        (f"{{name: me, sha256: {'0' * 64}}}, {{name: you, sha256: {'0' * 64}}}", "keys[1].sha256: stands in another"),
+        (f"{{name: me, sha256: {'0' * 64}, priority: 10}}", "keys[0].priority: must be at most 9"),
+    ],
+)
+def test_keys_that_could_not_work_are_refused(entry: str, told: str) -> None:
+    assert told in problems(f"keys: [{entry}]\n" + MODEL)[0]
 
 
 def test_all_problems_are_told_at_once() -> None:

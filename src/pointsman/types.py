@@ -89,7 +89,7 @@ class Limits(Value, frozen=True):
     """What the caller will accept. `deadline_s` is a duration from arrival; None means the server's default.
 
     `continuation`: whether another model may go on with a cut answer. `cache` is "" or one of on, off, refresh, only;
-    a kept answer older than `max_age_s` will not do.
+    a kept answer older than `max_age_s` will not do. `models`: only these may answer; empty: all.
     """
 
     deadline_s: float | None = None
@@ -101,6 +101,7 @@ class Limits(Value, frozen=True):
     continuation: bool | None = None
     cache: str = ""
     max_age_s: float | None = None
+    models: tuple[str, ...] = ()
 
 
 class JsonPayload(Value, frozen=True):

@@ -27,6 +27,7 @@ def heard(language: str, p: float) -> Signals:
 TRANSCRIBE = ask(kind=Kind.TRANSCRIPTION, text="")
 
 REJECTED: list[tuple[Gate, str, Ask, ModelCard, DeploymentView]] = [
+    (Gate.NOT_ALLOWED, "not open to this API key", needs(ask(limits=Limits(models=("n",)))), CARD, HOT),
     (Gate.KIND, "not embedding", needs(ask(kind=Kind.EMBEDDING)), CARD, HOT),
     (Gate.INPUT, "not image", needs(signals=measured(inputs=(TEXT, IMAGE))), CARD, HOT),
     (Gate.NOTHING_TO_READ, "only reads image", needs(), READER, HOT),

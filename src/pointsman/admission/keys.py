@@ -1,6 +1,6 @@
 """API keys: whose is it? Only hashes are known here.
 
-Knows: the keys of the settings. Does not know: what their owners may do (`gate`), HTTP.
+Knows: the keys of the settings. Does not know: what their owners may do (`control`), HTTP.
 A key is 256 random bits, so one round of SHA-256 is as good as a slow hash: there is nothing to guess. Every hash is
 compared, in constant time, so that an answer's time tells nothing about how near a guess was.
 """

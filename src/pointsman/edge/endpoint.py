@@ -6,7 +6,10 @@ Invariant: whatever happens, the caller hears exactly one answer or one error, a
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
+
 from pointsman.clock import Clock
+from pointsman.edge.doorkeeper import Doorkeeper
 from pointsman.edge.http import (
     BodyLimits,
     ClientLeft,
@@ -20,6 +23,7 @@ from pointsman.edge.http import (
     request_id_of,
 )
 from pointsman.errors import PointsmanError, RequestError
+from pointsman.settings import KeySettings
 from pointsman.types import Request
 
 
@@ -36,7 +40,10 @@ Act = Callable[[Request, Response], Awaitable[None]]
 class Endpoint:
     """One POST route as a plain ASGI application."""
 
-    def __init__(self, decode: Decode, act: Act, *, limits: BodyLimits, clock: Clock, faults: Faults) -> None:
+    def __init__(
+        self, decode: Decode, act: Act, *, door: Doorkeeper, limits: BodyLimits, clock: Clock, faults: Faults
+    ) -> None:
+        self._door = door
         self._decode = decode
         self._act = act
         self._limits = limits
@@ -47,9 +54,10 @@ class Endpoint:
         request_id = request_id_of(scope)
         response = Response(send, request_id)
         try:
+            owner = self._door.admit(scope)
             _require_post(scope)
             incoming = await read(scope, receive, request_id, self._limits, self._clock)
-            request = self._decode(incoming)
+            request = _owned(self._decode(incoming), owner)
             async with DisconnectWatch(receive, response):
                 await self._act(request, response)
         except ClientLeft:
@@ -59,6 +67,14 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge, where a bug must still become an answer
             self._faults.unforeseen(request_id, error)
             await response.fail(PointsmanError(f"An internal error; tell your operator the id {request_id}"))
+
+
+def _owned(request: Request, owner: KeySettings | None) -> Request:
+    """The request with its owner's name, and the models that may answer it."""
+    if owner is None:
+        return request
+    limits = msgspec.structs.replace(request.limits, models=owner.models) if owner.models else request.limits
+    return msgspec.structs.replace(request, tenant=owner.name, limits=limits)
 
 
 def _require_post(scope: Scope) -> None:

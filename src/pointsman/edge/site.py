@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Protocol, Self
 
 import msgspec
@@ -9,10 +10,12 @@ import msgspec
 from pointsman.clock import Clock
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
+from pointsman.edge.doorkeeper import Doorkeeper
 from pointsman.edge.endpoint import Decode, Endpoint, Faults
-from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send
+from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
+from pointsman.errors import PointsmanError
 from pointsman.types import Explanation, Kind, Plan, Reply, Request, Signals, WhatIf
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -53,17 +56,31 @@ class Explained(msgspec.Struct, frozen=True):
 class Site:
     """Hot paths first; a pure-ASGI front, so that no middleware of the shell is paid for on the hot path."""
 
-    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi) -> None:
+    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi, door: Doorkeeper) -> None:
         self._hot = hot
         self._shell = shell
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._hot.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None and scope["type"] == "http":
+            try:
+                self._door.admit(scope)
+            except PointsmanError as error:
+                await Response(send, request_id_of(scope)).fail(error)
+                return
         await (endpoint or self._shell)(scope, receive, send)
 
 
 def build_site(
-    corridor: Corridor, shell: Asgi, *, limits: BodyLimits, clock: Clock, faults: Faults, keep_alive_s: float
+    corridor: Corridor,
+    shell: Asgi,
+    *,
+    door: Doorkeeper,
+    limits: BodyLimits,
+    clock: Clock,
+    faults: Faults,
+    keep_alive_s: float,
 ) -> Site:
     """The site: the corridor's endpoints, the dry run, the shell for the rest."""
 
@@ -76,8 +93,7 @@ def build_site(
         explained = Explained.of(request, await corridor.explain(request))
         await response.whole(200, JSON, as_json(explained))
 
-    hot: dict[str, Asgi] = {
-        path: Endpoint(decode, answer, limits=limits, clock=clock, faults=faults) for path, decode in ANSWERED
-    }
-    hot["/v1/route"] = Endpoint(decode_route, explain, limits=limits, clock=clock, faults=faults)
-    return Site(hot, shell)
+    endpoint = partial(Endpoint, door=door, limits=limits, clock=clock, faults=faults)
+    hot: dict[str, Asgi] = {path: endpoint(decode, answer) for path, decode in ANSWERED}
+    hot["/v1/route"] = endpoint(decode_route, explain)
+    return Site(hot, shell, door)

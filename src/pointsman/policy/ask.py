@@ -55,6 +55,7 @@ class Ask(Value, frozen=True):
     default_model: str
     held_by: str = ""
     judged: Judged = Judged()
+    models: tuple[str, ...] = ()
 
 
 def labels_of(request: Request, signals: Signals) -> tuple[str, str]:
@@ -99,6 +100,7 @@ def needs_of(
         default_model=default_model,
         held_by=world.held_by,
         judged=judged,
+        models=limits.models,
     )
 
 

@@ -22,6 +22,7 @@ class Gate(StrEnum):
 
     NOT_NAMED = "not_named"
     NOT_CONFIGURED = "not_configured"
+    NOT_ALLOWED = "not_allowed"
     KIND = "kind"
     INPUT = "input_modality"
     NOTHING_TO_READ = "nothing_to_read"
@@ -38,7 +39,10 @@ class Gate(StrEnum):
 
 
 UNSUITED = frozenset(
-    {Gate.NOT_NAMED, Gate.NOT_CONFIGURED, Gate.KIND, Gate.INPUT, Gate.NOTHING_TO_READ, Gate.OUTPUT, Gate.TOOLS}
+    {
+        *(Gate.NOT_NAMED, Gate.NOT_CONFIGURED, Gate.NOT_ALLOWED),
+        *(Gate.KIND, Gate.INPUT, Gate.NOTHING_TO_READ, Gate.OUTPUT, Gate.TOOLS),
+    }
 )
 PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.BREAKER})
 STATE_FAILED, STATE_DRAINING = "failed", "draining"
@@ -51,6 +55,10 @@ def rejection(ask: Ask, card: ModelCard, view: DeploymentView) -> Rejected | Non
         if why is not None:
             return Rejected(deployment_id=view.id, model_id=card.id, code=code, why=why)
     return None
+
+
+def is_allowed(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    return "is not open to this API key" if ask.models and card.id not in ask.models else None
 
 
 def serves_kind(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
@@ -142,6 +150,7 @@ def has_closed_breaker(_: Ask, __: ModelCard, view: DeploymentView) -> str | Non
 
 
 GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]], ...] = (
+    (Gate.NOT_ALLOWED, is_allowed),
     (Gate.KIND, serves_kind),
     (Gate.INPUT, takes_inputs),
     (Gate.NOTHING_TO_READ, has_something_to_read),

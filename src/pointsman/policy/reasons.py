@@ -9,6 +9,7 @@ from pointsman.types import Candidate, Rejected
 REMEDIES: dict[Gate, str] = {
     Gate.NOT_NAMED: "ask for `auto`",
     Gate.NOT_CONFIGURED: "add the model to the settings",
+    Gate.NOT_ALLOWED: "ask for a model that this key may use, or the operator for a key that may",
     Gate.KIND: "use another endpoint, or add a model that serves this one",
     Gate.INPUT: "leave the attachment out, or add a model that takes it",
     Gate.NOTHING_TO_READ: "attach what the model should read",
@@ -46,8 +47,8 @@ def why_chained(ranked: tuple[Candidate, ...]) -> str:
 def why_none(rejected: tuple[Rejected, ...], pinned: str = "") -> tuple[str, str]:
     """(problem, reason) where every deployment, or every one of the `pinned` model, was rejected.
 
-    1 a state that passes → come back later. 2 only the context was too short. 3 only the language was wrong. 4 nothing
-    here can do it. Deployments that could never do it do not count in 2 and 3.
+    1 a state that passes → come back later. 2 only the context was too short. 3 only the language was wrong. 4 the key
+    may use none of them. 5 nothing here can do it. Deployments that could never do it do not count in 2 and 3.
     """
     able = [one for one in rejected if one.code not in UNSUITED]
     passing = [one for one in able if one.code in PASSING]
@@ -58,7 +59,10 @@ def why_none(rejected: tuple[Rejected, ...], pinned: str = "") -> tuple[str, str
         return "context_length_exceeded", _refusal(able, pinned)
     if codes == {Gate.LANGUAGE}:  # 3
         return "unsupported_language", _refusal(able, pinned)
-    asked = [one for one in rejected if one.code not in {Gate.NOT_NAMED, Gate.NOT_CONFIGURED}]  # 4
+    asked = [one for one in rejected if one.code not in {Gate.NOT_NAMED, Gate.NOT_CONFIGURED}]
+    if asked and all(one.code == Gate.NOT_ALLOWED for one in asked):  # 4
+        return "permission_denied", _refusal(asked, pinned)
+    asked = [one for one in asked if one.code != Gate.NOT_ALLOWED]  # 5
     nearest = [one for one in asked if one.code != Gate.KIND]
     return "no_capable_model", _refusal(able or nearest or asked, pinned)
 

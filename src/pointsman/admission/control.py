@@ -1,9 +1,9 @@
-"""The gate: may this request come in now?
+"""Admission: may this request come in now?
 
 Knows: each key's limits, the line in front. Does not know: HTTP, models, what the request asks.
 In this order, the cheapest refusal first: 1 the key's own requests at once 2 its requests a minute 3 its tokens a
-minute 4 its tokens a day 5 the line for everybody. A refusal is 429 with the time after which it would not be one; in 5,
-503. Tokens are charged when they are known, by the Outcome: no answer is cut for its price, its owner waits afterwards.
+minute 4 its tokens a day 5 the line for everybody. A refusal is 429 and says when it would not be one; in 5, 503.
+Tokens are charged when they are known, by the Outcome: no answer is cut for its price, its owner waits afterwards.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ DAY_S = 86_400.0
 BUSY_RETRY_S = 1.0
 
 
-class Gate:
+class Admission:
     """Lets requests in. It is a sink of the ledger too: it hears what each of them cost."""
 
     def __init__(
@@ -125,7 +125,7 @@ class Gate:
             await asyncio.wait(set(self._charging))
 
     def __repr__(self) -> str:
-        return f"Gate({len(self._keys)} keys, {self.line!r})"
+        return f"Admission({len(self._keys)} keys, {self.line!r})"
 
 
 def _token_rate(per_minute: float) -> Rate:
