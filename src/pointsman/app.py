@@ -38,7 +38,7 @@ from pointsman.newsroom import Newsroom
 from pointsman.policy.catalogue import cards_of
 from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
-from pointsman.settings import OpenAiModel, Settings, sources_of
+from pointsman.settings import ManagedBase, Settings, sources_of
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
 from pointsman.signals.opinion import load_opinion
@@ -62,11 +62,12 @@ class App:
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
         self.http = AiohttpClient()
         self.weights = WeightStore.of(settings, self.clock)
+        self._hardware = HostHardware()
         toolbox = self._toolbox()
         built = [(name, model, backend) for model in settings.models for name, backend in build(model, toolbox)]
         self._models = {name: model for name, model, _ in built}
         self.backends = {name: backend for name, _, backend in built}
-        attached = frozenset(name for name, model in self._models.items() if isinstance(model, OpenAiModel))
+        attached = frozenset(name for name, model in self._models.items() if model.is_attached)
         self.fleet = self._build_fleet()
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
@@ -106,6 +107,7 @@ class App:
             first_byte_timeout_s=retry.first_byte_timeout_s,
             idle_timeout_s=retry.idle_timeout_s,
             load_timeout_s=self.settings.fleet.load_timeout_s,
+            gpu_bytes=tuple((gpu.index, gpu.total_bytes) for gpu in self._hardware.gpus()),
         )
 
     def _build_fleet(self) -> Fleet:
@@ -115,7 +117,7 @@ class App:
             self.backends,
             self.settings.fleet,
             self.clock,
-            HostHardware(),
+            self._hardware,
             missing_bytes=self._missing_bytes,
             drain_timeout_s=self.settings.server.drain_timeout_s,
         )
@@ -200,7 +202,7 @@ def world_after_start(settings: Settings) -> World:
     """The world as it is when every preloaded model is ready and nothing else has happened: for `explain`."""
     views = []
     for model in settings.models:
-        hot = isinstance(model, OpenAiModel) or model.preload
+        hot = model.is_attached or (isinstance(model, ManagedBase) and model.preload)
         views.append(
             DeploymentView(
                 id=model.id,
@@ -209,7 +211,7 @@ def world_after_start(settings: Settings) -> World:
                 state="ready" if hot else "cold",
                 ready_in_s=0.0 if hot else COLD_START_S,
                 slots=model.slots,
-                is_managed=not isinstance(model, OpenAiModel),
+                is_managed=not model.is_attached,
             )
         )
     return World(deployments=tuple(views))

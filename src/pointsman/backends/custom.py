@@ -23,7 +23,7 @@ def custom(model: CustomModel) -> Engine:
     factory = _load(_find(model), model)
     engine: Engine = factory(model)
     if missing := [name for name in METHODS if not callable(getattr(engine, name, None))]:
-        raise _wrong(model, f"gave a {type(engine).__name__}, which has no {', '.join(missing)}")
+        raise _wrong(model, f"gave something of type `{type(engine).__name__}`, without {', '.join(missing)}")
     return engine
 
 

@@ -20,7 +20,7 @@ KEY_VARIABLE = "VLLM_API_KEY"
 SLEEP_VARIABLE = "VLLM_SERVER_DEV_MODE"
 KINDS = (Kind.CHAT, Kind.COMPLETION)
 GIB = 1024**3
-MODULE = "vllm.entrypoints.openai.api_server"
+MODULE = "vllm.entrypoints.cli.main"
 RELOAD = b'{"method":"reload_weights"}'
 CPU_KV_GIB = 2
 """Where nothing is said: vLLM's own default on a CPU is nearly all memory of the machine."""
@@ -47,13 +47,14 @@ class Vllm:
         own += (("VLLM_CPU_KVCACHE_SPACE", str(CPU_KV_GIB)),) if self._has_no_limit() else ()  # heeded on a CPU only
         own += ((SLEEP_VARIABLE, "1"),) if model.sleep_level else ()
         own += (("OMP_NUM_THREADS", str(model.threads)),) if model.threads else ()
-        argv = (model.python, "-m", MODULE, *self._flags(str(paths[0]) if paths else model.model or ""), *model.args)
+        weights = str(paths[0]) if paths else model.model or ""
+        argv = (model.python, "-m", MODULE, "serve", weights, *self._flags(), *model.args)
         launch = external.kept(argv, external.surroundings(model, own), grace_s=model.stop_grace_s)
         return msgspec.structs.replace(launch, continues="vllm")
 
-    def _flags(self, weights: str) -> tuple[str, ...]:
+    def _flags(self) -> tuple[str, ...]:
         model = self._model
-        flags = ["--host", "127.0.0.1", "--port", "{port}", "--model", weights, "--served-model-name", model.id]
+        flags = ["--host", "127.0.0.1", "--port", "{port}", "--served-model-name", model.id]
         flags += ["--max-num-seqs", str(model.slots)]
         flags += ["--max-model-len", str(model.context_tokens)] if model.context_tokens else []
         flags += ["--tensor-parallel-size", str(len(model.gpus))] if len(model.gpus) > 1 else []

@@ -42,7 +42,7 @@ class DeploymentSpec(Value, frozen=True):
     @classmethod
     def of(cls, deployment_id: str, model: ModelBase) -> Self:
         """One deployment of a configured model."""
-        if isinstance(model, ManagedBase):
+        if isinstance(model, ManagedBase) and not model.is_attached:
             memory_bytes = None if model.memory_gb is None else int(model.memory_gb * GB)
             return cls(
                 id=deployment_id,
@@ -53,7 +53,7 @@ class DeploymentSpec(Value, frozen=True):
                 ttl_s=model.ttl_s,
                 memory_bytes=memory_bytes,
             )
-        slots = model.slots if isinstance(model, OpenAiModel) else 1
+        slots = model.slots if isinstance(model, OpenAiModel | ManagedBase) else 1
         return cls(id=deployment_id, model_id=model.id, slots=slots, is_managed=False)
 
 
