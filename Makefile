@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts train
 
-.PHONY: install serve tour test check bench train evaluate lock format docs clean
+.PHONY: install serve tour test check bench transformers train evaluate lock format docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,8 @@ check: $(VENV)/.dev ## format, lint, types, layers
 
 bench: $(VENV)/.dev ## CPU per request beside a bare pass-through
 	@$(BIN)/python -m bench.overhead
+
+transformers: $(VENV)/.transformers ## what `backend: transformers` needs, for CPUs; `make test` then tests it too
 
 train: $(VENV)/.dev ## the classifier's weights anew, from train/corpus and the public data in DATA=FOLDER
 	@$(BIN)/python -m train.language --data $(DATA)
@@ -66,4 +68,13 @@ $(VENV)/.local: requirements/local.lock pyproject.toml | $(VENV)/bin/python
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.local | $(VENV)/bin/python
 	@echo "Installing the development tools into $(VENV): about 40 MB to download, once …"
 	@$(PIP) install --quiet $(LOCKED) -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/.transformers: requirements/transformers.lock requirements/torch.lock $(VENV)/.local
+	@echo "Installing transformers and torch (for CPUs) into $(VENV): about 220 MB to download, 0.9 GB on disk, once …"
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install --quiet $(LOCKED) -r requirements/torch.lock || { \
+		echo "No torch for CPUs was found. pytorch.org names the index that has it: set PIP_EXTRA_INDEX_URL to that,"; \
+		echo "or install a torch of your choice into $(VENV), and run make transformers again."; exit 1; }
+	@$(PIP) install --quiet $(LOCKED) -r requirements/transformers.lock
+	@$(BIN)/python -c 'import torch, transformers'
 	@touch $@

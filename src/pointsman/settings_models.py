@@ -24,10 +24,11 @@ from pointsman.settings_base import (
 )
 from pointsman.types import Kind, Modality
 
-SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "typical_p", "seed"),
+COMMON_SAMPLING = (
+    *("temperature", "top_p", "top_k", "min_p", "seed"),
     *("repeat_penalty", "frequency_penalty", "presence_penalty"),
 )
+SAMPLING = (*COMMON_SAMPLING, "typical_p")
 
 
 ORIGINS = ("packaged", "file", "url", "hub")
@@ -278,6 +279,31 @@ class MaxServeModel(ExternalBase):
         return self
 
 
+class TransformersModel(ManagedBase):
+    """Hugging Face transformers in a child process (`pointsman[transformers]`), on a CPU or a GPU."""
+
+    backend: Literal["transformers"] = Field(description="Hugging Face transformers in a child process.")
+    source: Source = Field(description="A folder of safetensors, with the model's configuration and tokenizer.")
+    slots: int = Field(4, ge=1, description="Requests it answers at the same time, in one batch.")
+    n_ctx: int = Field(4096, ge=256, description="Context of each slot, tokens.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where it computes; `auto`: on a GPU where there is one. Which one: `gpus`."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Number format; `auto`: as stored on a GPU; on a CPU bfloat16 if both weights and CPU have it.",
+    )
+    sampling: Mapping[Annotated[str, *words.one_of(COMMON_SAMPLING)], float] = Field(
+        {}, description="Sampling defaults for what the caller leaves open."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_gpu(self) -> Self:
+        if len(self.gpus) > 1:
+            raise words.said("names several `gpus`, but this backend computes on one; name one, or use vLLM")
+        return self
+
+
 class CustomModel(ManagedBase):
     """An engine that another package offers, by an entry point of the group `pointsman.engines`."""
 
@@ -296,6 +322,7 @@ Model = Annotated[
     | CommandModel
     | VllmModel
     | MaxServeModel
+    | TransformersModel
     | CustomModel,
     Field(discriminator="backend"),
 ]
@@ -303,7 +330,7 @@ Model = Annotated[
 
 def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
     """The weights a model needs, each with its path inside the model (`source`, `voices.en`); none for remote ones."""
-    if isinstance(model, LlamaCppModel | SttModel):
+    if isinstance(model, LlamaCppModel | SttModel | TransformersModel):
         return (("source", model.source),)
     if isinstance(model, TtsModel):
         return tuple((f"voices.{language}", voice) for language, voice in model.voices.items())

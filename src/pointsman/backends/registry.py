@@ -6,7 +6,7 @@ Knows: every engine by name. Does not know: what any of them does. To add one: a
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from pointsman.backends import openai_http, vllm
+from pointsman.backends import openai_http, transformers, vllm
 from pointsman.backends.base import Backend, Toolbox
 from pointsman.backends.command import Command
 from pointsman.backends.custom import custom
@@ -57,6 +57,7 @@ BACKENDS: Mapping[str, Factory] = {
     "openai": openai_http.attach,
     "stt": managed(Stt),
     "tts": managed(Tts),
+    "transformers": transformers.deployments,
     "vllm": vllm.deployments,
 }
 

@@ -6,7 +6,7 @@ to it comes from `World` (`DeploymentView.model_id`). What the settings say of a
 
 from typing import NamedTuple
 
-from pointsman.settings import LlamaCppModel, Model, Settings
+from pointsman.settings import LlamaCppModel, Model, Settings, TransformersModel
 from pointsman.types import Kind, Modality, ModelCard
 
 TEXT, IMAGE, AUDIO, VIDEO = Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.VIDEO
@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Defaults] = {
     "tts": Defaults((Kind.SPEECH,), outputs=(AUDIO,)),
     "ocr": Defaults((Kind.CHAT,), inputs=(TEXT, IMAGE, VIDEO), is_reader=True),
     "openai": Defaults((Kind.CHAT, Kind.COMPLETION, Kind.EMBEDDING)),
+    "transformers": Defaults((Kind.CHAT, Kind.COMPLETION, Kind.EMBEDDING)),
     "vllm": Defaults((Kind.CHAT, Kind.COMPLETION)),
 }
 
@@ -59,7 +60,8 @@ def _card(model: Model) -> ModelCard:
         outputs=_with(defaults.outputs, AUDIO, Kind.SPEECH in kinds) if model.outputs is None else model.outputs,
         requires=tuple(modality for modality in inputs if modality != TEXT) if defaults.is_reader else (),
         languages=tuple(primary_language(language) for language in model.languages),
-        context_tokens=model.context_tokens or (model.n_ctx if isinstance(model, LlamaCppModel) else 0),
+        context_tokens=model.context_tokens
+        or (model.n_ctx if isinstance(model, LlamaCppModel | TransformersModel) else 0),
         tools=model.tools,
         quality=tuple(sorted(model.quality.items())),
         cost_per_mtok=model.cost_per_mtok,

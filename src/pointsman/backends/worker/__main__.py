@@ -14,6 +14,7 @@ ENGINES = {
     "stt": "pointsman.backends.worker.stt",
     "tts": "pointsman.backends.worker.tts",
     "ocr": "pointsman.backends.worker.ocr",
+    "transformers": "pointsman.backends.worker.transformers",
 }
 """Name → module with `load(config: bytes) -> Engine`. A child imports the libraries of its own engine only."""
 
@@ -26,11 +27,12 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from pointsman.backends.worker.server import Engine, Worker, serve
 
-    load: Callable[[bytes], Engine] = importlib.import_module(ENGINES[arguments[0]]).load
     try:
+        load: Callable[[bytes], Engine] = importlib.import_module(ENGINES[arguments[0]]).load
         worker = Worker(load(config))
     except ImportError as error:
-        sys.stderr.write(f"{error}; the embedded engines are an extra: pip install 'pointsman[local]'\n")
+        extra = "transformers" if arguments[0] == "transformers" else "local"
+        sys.stderr.write(f"{error}; the embedded engines are an extra: pip install 'pointsman[{extra}]'\n")
         return 1
     serve(worker)
     return 0

@@ -45,3 +45,12 @@ class OcrConfig(WorkerConfig, frozen=True, kw_only=True):
     speech: str = ""
     max_pixels: int = 50_000_000
     max_video_s: float = 600.0
+
+
+class TransformersConfig(WorkerConfig, frozen=True, kw_only=True):
+    """`path` is a folder of safetensors; `n_ctx` is tokens for each slot; `device` and `dtype` are torch's names."""
+
+    path: str
+    n_ctx: int
+    device: str = "cpu"
+    dtype: str = "float32"
