@@ -84,3 +84,10 @@ def test_the_incumbent_is_one_that_is_configured(profile: QualityProfile) -> Non
 @pytest.mark.parametrize(("text", "label"), [("", "general"), ("   ", "general"), (CODE, "stt")])
 def test_only_what_a_text_model_is_asked_is_judged(profile: QualityProfile, text: str, label: str) -> None:
     assert judged(profile, text, label) == Judged()
+
+
+def test_a_harness_does_not_speak_for_the_user(profile: QualityProfile) -> None:
+    plain = judged(profile, CODE)
+    wrapped = judged(profile, f"<system-reminder>\n{NOVEL}\n{NOVEL}\n</system-reminder>\n{CODE}")
+    assert wrapped.novelty == pytest.approx(plain.novelty)
+    assert wrapped.verdicts == plain.verdicts

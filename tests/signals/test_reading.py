@@ -2,8 +2,9 @@
 
 import pytest
 
+from pointsman.harness import capped
 from pointsman.signals.orders import without_orders
-from pointsman.signals.reading import Reading, capped, read
+from pointsman.signals.reading import Reading, read
 from pointsman.signals.shape import shape_of
 from pointsman.types import Turn
 

@@ -9,6 +9,7 @@ the models' overall means; 2 a gain over the incumbent that is not sure counts f
 
 from collections.abc import Collection
 
+from pointsman.harness import last_said
 from pointsman.policy.quality import Estimate, QualityProfile
 from pointsman.types import Intent, Request, Scored, Signals, UseCase, Value
 
@@ -46,9 +47,9 @@ def incumbent_of(profile: QualityProfile, configured: Collection[str]) -> str:
 
 
 def judge(profile: QualityProfile, request: Request, signals: Signals, incumbent: str = "") -> Judged:
-    """Ask the profile about the user's last words. Empty where there are none, or where no chat model is asked."""
-    said = (turn.text for turn in reversed(request.turns) if turn.role == "user")
-    text = next((text for text in said if text.strip()), "")
+    """Ask the profile about the user's last words, without tool results and reminders, as the signals read them.
+    Empty where there are none, or where no chat model is asked."""
+    text = last_said(request.turns)[0].strip()
     if not text or signals.use_case.label != UseCase.AGENT:
         return Judged()
     view = profile.view(text, _labels(signals))

@@ -145,14 +145,14 @@ def numbers(reading: Reading, shape: Shape, kinds: frozenset[Modality], votes: S
 
 ODDITIES = (
     "language", "other language", "no language", "signs", "longest word", "mean word", "distinct words", "words",
-    "digits", "two words", "a rule holds", "code",
+    "digits", "two words", "a rule holds", "code", "surely code",
 )  # fmt: skip
 LOOKED_AT_CHARS = 1000
 
 
-def oddities(reading: Reading, language: Scored, is_ours: bool, is_ruled: bool) -> list[float]:
+def oddities(reading: Reading, language: Scored, is_ours: bool, is_ruled: bool, is_code: bool) -> list[float]:
     """What is odd about a text that is no request, in the order of `ODDITIES`. `is_ours`: one of the ten languages;
-    `is_ruled`: a built-in rule holds."""
+    `is_ruled`: a built-in rule holds; `is_code`: it surely is."""
     words = reading.words
     chars, count = max(min(len(reading.last), LOOKED_AT_CHARS), 1), max(len(words), 1)
     sizes = list(map(len, words)) or [0]
@@ -170,6 +170,7 @@ def oddities(reading: Reading, language: Scored, is_ours: bool, is_ruled: bool) 
         1.0 if len(words) <= 2 else 0.0,
         1.0 if is_ruled else 0.0,
         1.0 if reading.code else 0.0,
+        1.0 if is_code else 0.0,
     ]
 
 

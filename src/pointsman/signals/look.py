@@ -12,7 +12,7 @@ from pointsman.signals.evidence import Vote
 from pointsman.signals.language import ENGLISH, INDIAN
 from pointsman.signals.reading import Reading, read
 from pointsman.signals.rulebook import Held, Rulebook
-from pointsman.signals.shape import Shape, shape_of
+from pointsman.signals.shape import SURELY_CODE, Shape, shape_of
 from pointsman.types import Intent, Request, Scored
 
 BESIDE = 0.35  # what a rule is worth in quoted, pasted or earlier words …
@@ -38,7 +38,8 @@ class Votes(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """`words` with their `weights`, and `numbers` (those of `features.names`, then one a built-in rule)."""
+    """`words` with their `weights`, and `numbers` (those of `features.names`, then one a built-in rule). `is_ruled`: a
+    built-in rule holds; `is_code`: it surely is."""
 
     request: Request
     reading: Reading
@@ -47,10 +48,11 @@ class Looked(NamedTuple):
     weights: list[float]
     numbers: list[float]
     is_ruled: bool
+    is_code: bool
 
     def oddities(self, language: Scored) -> list[float]:
         """Those of `features.ODDITIES`; `language` as told of the same words."""
-        return features.oddities(self.reading, language, language.label in OURS, self.is_ruled)
+        return features.oddities(self.reading, language, language.label in OURS, self.is_ruled, self.is_code)
 
 
 class Looker:
@@ -75,7 +77,8 @@ class Looker:
         )
         words, weights = features.weighed(reading)
         numbers = features.numbers(reading, shape, modality.attached(request), votes)
-        return Looked(request, reading, votes, words, weights, numbers + self._by_rule(heard), bool(heard))
+        is_code = shape.code >= SURELY_CODE
+        return Looked(request, reading, votes, words, weights, numbers + self._by_rule(heard), bool(heard), is_code)
 
     def _hear(self, reading: Reading, shape: Shape) -> list[Heard]:
         """The rules that hold in what the user says now, beside it and before."""

@@ -9,32 +9,19 @@ last kilobytes are looked at, and every pattern here is linear in the text, so t
 """
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
+from pointsman.harness import last_said, own_words
 from pointsman.signals.lexis import folded, words_of
 from pointsman.signals.orders import without_orders
 from pointsman.types import Turn
 
-HEAD_CHARS, TAIL_CHARS = 2500, 1500  # of one turn, what is looked at
 ASK_HEAD_CHARS, ASK_TAIL_CHARS = 600, 400  # of its prose, what is taken for the instruction
 EARLIER_TURNS, EARLIER_CHARS, BESIDE_CHARS = 3, 600, 800
 FEWEST_CODE_LINES = 2
 FEWEST_WORDS = 2  # an instruction of fewer words is none: then what stands beside it counts
 
-_UNREAD_ROLES = frozenset({"system", "developer", "assistant", "tool", "function"})
 _FENCE = "```"
-_TAG = re.compile(r"<(/?)([A-Za-z][\w-]{0,40})(?:\s[^<>]{0,300})?>")
-# Around the user's own words a harness puts these; the words stay.
-_KEPT_TAGS = frozenset(
-    {"user_query", "user-query", "query", "question", "task", "prompt", "user_input", "user_message"}
-)
-_HARNESS_PARTS = frozenset(
-    "system reminder environment context document documents doc docs file files source sources content attachment "
-    "attachments attached instructions rules memory memories history transcript example examples artifact stdout "
-    "stderr command tool result results output log logs search function ide workspace project metadata info details "
-    "diagnostics notification caveat persisted".split()
-)
 # A line that is code though no fence says so; ASCII only, so that no sentence in another script is lost.
 _CODE_LINE = re.compile(
     r"^(?=[\x09\x20-\x7e]*+$)[ \t]*+(?:"
@@ -75,7 +62,7 @@ class Reading(NamedTuple):
 
 def read(turns: tuple[Turn, ...]) -> Reading:
     """What the user says now, what stands beside it, what they said before."""
-    last, before = _last_said(turns)
+    last, before = last_said(turns)
     prose, code = _split_code(last)
     prose = prose.strip()
     if "://" in prose or "@" in prose or "www." in prose:
@@ -92,64 +79,9 @@ def read(turns: tuple[Turn, ...]) -> Reading:
     return Reading(ask, words, beside, words_of(beside), earlier, words_of(earlier), code, last)
 
 
-def capped(text: str) -> str:
-    """The first and last kilobytes: where people put what they want."""
-    if len(text) <= HEAD_CHARS + TAIL_CHARS:
-        return text
-    return text[:HEAD_CHARS] + "\n\n" + text[-TAIL_CHARS:]
-
-
-def _last_said(turns: tuple[Turn, ...]) -> tuple[str, list[str]]:
-    """The last turn of the user that says something, and what they said before, latest first."""
-    said = [turn.text for turn in turns if turn.role not in _UNREAD_ROLES][::-1][: 3 * EARLIER_TURNS]
-    for position, text in enumerate(said):
-        own = _without_harness(capped(text))
-        if own.strip():
-            return own, said[position + 1 :]
-    return "", []
-
-
 def _earlier(before: list[str]) -> str:
-    parts = (_split_code(_without_harness(capped(text)))[0].strip() for text in before[:EARLIER_TURNS])
+    parts = (_split_code(own_words(text))[0].strip() for text in before[:EARLIER_TURNS])
     return "\n".join(part[: EARLIER_CHARS // 2] for part in parts)[:EARLIER_CHARS]
-
-
-# ---------------------------------------------------------------- harness boilerplate
-
-
-def _without_harness(text: str) -> str:
-    """The text without `<system-reminder>…</system-reminder>` and its like."""
-    if "<" not in text or ">" not in text:
-        return text
-    kept, end = [], 0
-    for start, stop in _harness_spans(text):
-        kept.append(text[end:start])
-        end = stop
-    kept.append(text[end:])
-    return "".join(kept)
-
-
-def _harness_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Outermost spans of harness elements, and the bare tags around the user's own words. One pass, a stack of one."""
-    name, start, depth = "", 0, 0
-    for tag in _TAG.finditer(text):
-        closes, tag_name = tag[1] == "/", tag[2].lower()
-        if name:
-            depth += (-1 if closes else 1) if tag_name == name else 0
-            if depth == 0:
-                yield start, tag.end()
-                name = ""
-        elif tag_name in _KEPT_TAGS:
-            yield tag.start(), tag.end()
-        elif not closes and _is_harness(tag_name):
-            name, start, depth = tag_name, tag.start(), 1
-    if name and start > len(text) // 2:  # unclosed because the cap cut it: all of the rest is boilerplate
-        yield start, len(text)
-
-
-def _is_harness(tag: str) -> bool:
-    """Whether any part of the name is a harness's: `context`, `system-reminder`, `ide_selection`; not `app-root`."""
-    return not _HARNESS_PARTS.isdisjoint(tag.replace("-", "_").split("_"))
 
 
 # ---------------------------------------------------------------- code, quotes, pasted text

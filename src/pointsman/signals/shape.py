@@ -7,6 +7,8 @@ Every pattern is linear; the text it is given is capped by `reading`.
 import re
 from typing import NamedTuple
 
+from pointsman.signals.statement import statement_in
+
 _TRACE = re.compile(
     r"traceback \(most recent call last\)|^[ \t]++at [\w.$<>]{2,120}\([\w.: ]{0,80}\)|\bexception in thread\b"
     r"|(?:error|exception): |\bsegmentation fault\b|\bpanic: |\berror\[e\d{4}\]|\bts\d{4}\b"
@@ -44,6 +46,9 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 LOOKED_AT_CHARS = 800  # at either end: enough to see that it is code
 
 
+SURELY_CODE = 0.88  # nothing but a statement, or a stack trace; operators alone never say so much
+
+
 class Shape(NamedTuple):
     """Strengths in [0, 1] and counts. `code` is how much the last turn looks like code, `maths` like mathematics."""
 
@@ -70,16 +75,18 @@ def shape_of(last: str, ask: str, code: str) -> Shape:
 
 
 def _code(last: str, code: str) -> tuple[float, str]:
-    """1 a stack trace or error. 2 a fenced block. 3 the density of operators. 4 a file name."""
+    """1 a stack trace or error. 2 a fenced block. 3 only a statement. 4 the density of operators. 5 a file name."""
     lowered = last.lower()
     if any(clue in lowered for clue in _TRACE_CLUES) and _TRACE.search(last):  # 1
-        return 0.85, "an error message or stack trace"
+        return SURELY_CODE, "an error message or stack trace"
     if len(code) > 12:  # 2
         return 0.75, "a block of code"
-    marks = len(_OPERATOR.findall(last)) if _SIGN.search(last) or "import" in last else 0  # 3
+    if what := statement_in(last):  # 3
+        return SURELY_CODE, what
+    marks = len(_OPERATOR.findall(last)) if _SIGN.search(last) or "import" in last else 0  # 4
     if marks >= 3:
         return min(0.85, 0.5 + 0.08 * marks), f"{marks} marks of code"
-    if ("." in last and _FILE.search(last)) or any(name in lowered for name in _FILE_NAMES):  # 4
+    if ("." in last and _FILE.search(last)) or any(name in lowered for name in _FILE_NAMES):  # 5
         return 0.6, "a source file's name"
     return (0.35 * min(marks, 2), f"{marks} marks of code") if marks else (0.0, "")
 
