@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from pointsman.settings_base import Id, Section, Sha256
+from pointsman.settings_base import Id, Section, Sha256, Variable
+from pointsman.settings_cache import StoreUrl
 
 
 class KeySettings(Section):
@@ -28,3 +29,8 @@ class AdmissionSettings(Section):
         1000, ge=0, description="Requests that may wait for that, by priority; the least of them give way, with 503."
     )
     default_priority: int = Field(5, ge=0, le=9, description="Of requests without a key.")
+    url: StoreUrl | None = Field(
+        None, description="A Valkey or Redis in which several gateways count together; default: each counts by itself."
+    )
+    password_env: Variable | None = Field(None, description="The variable that holds its password.")
+    timeout_ms: float = Field(50, gt=0, description="It is given this long; then this gateway counts by itself.")

@@ -124,6 +124,11 @@ class Admission:
         if self._charging:
             await asyncio.wait(set(self._charging))
 
+    async def close(self) -> None:
+        """Charge what is still to be charged, then let go of the counters."""
+        await self.settled()
+        await self._counters.close()
+
     def __repr__(self) -> str:
         return f"Admission({len(self._keys)} keys, {self.line!r})"
 

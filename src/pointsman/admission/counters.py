@@ -4,10 +4,13 @@ Knows: names of counters. Does not know: whose they are. One that a counter has 
 side of the caller.
 """
 
+import os
+from collections.abc import Callable
 from typing import Protocol
 
 from pointsman.admission.buckets import Rate, charge, take
 from pointsman.clock import Clock
+from pointsman.settings import AdmissionSettings
 
 MOST_KEPT = 10_000
 
@@ -30,6 +33,20 @@ class Counters(Protocol):
     async def add(self, name: str, amount: float, keep_s: float) -> float:
         """Add to a sum that is forgotten after `keep_s`; the sum."""
         ...
+
+    async def close(self) -> None:
+        """Drop what is held open."""
+        ...
+
+
+def counters_of(settings: AdmissionSettings, clock: Clock, changed: Callable[[bool, str], None]) -> Counters:
+    """Those of this process, or shared ones. `changed` hears whether a shared store is up, and why not."""
+    if settings.url is None:
+        return LocalCounters(clock)
+    from pointsman.admission.shared import SharedCounters  # an extra: only who counts together needs the client
+
+    password = os.environ.get(settings.password_env, "") if settings.password_env else ""
+    return SharedCounters(settings.url, password, settings.timeout_ms / 1000, clock, changed)
 
 
 class LocalCounters:
@@ -60,6 +77,9 @@ class LocalCounters:
         if len(self._sums) > MOST_KEPT:
             self._sums = {key: value for key, value in self._sums.items() if value[1] > now_s}
         return total
+
+    async def close(self) -> None:
+        """Nothing is held open."""
 
     def _keep(self, name: str, full_at_s: float) -> None:
         self._full_at_s[name] = full_at_s

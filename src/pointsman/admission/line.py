@@ -75,8 +75,8 @@ class Line:
             self._take(place)
             return
         if len(self._waiting) >= self._most_waiting:
-            last = max(self._waiting)
-            if last < place or last.order[0] == place.order[0]:  # 4
+            last = max(self._waiting, default=None)
+            if last is None or last.order[0] <= place.order[0]:  # 4
                 raise self._refusal()
             self._turn_away(last)  # 3
         place.granted = asyncio.get_running_loop().create_future()

@@ -1,0 +1,129 @@
+"""Counters, in this process and shared: the same limits, whoever counts. The shared ones in a real Valkey."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from valkey_server import ValkeyServer, running_valkey
+
+from pointsman.admission.buckets import Rate
+from pointsman.admission.counters import Counters, LocalCounters
+from pointsman.admission.shared import SharedCounters
+from pointsman.clock import SystemClock
+
+TIMEOUT_S = 0.25
+Scene = Callable[[Counters], Awaitable[None]]
+Heard = list[tuple[bool, str]]
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    with running_valkey() as server:
+        yield server
+
+
+def shared(server: ValkeyServer, heard: Heard | None = None) -> SharedCounters:
+    def changed(is_up: bool, why: str) -> None:
+        if heard is not None:
+            heard.append((is_up, why))
+
+    return SharedCounters(server.url, "", TIMEOUT_S, SystemClock(), changed)
+
+
+@pytest.fixture(params=["local", "shared"])
+def play(request: pytest.FixtureRequest, valkey: ValkeyServer) -> Callable[[Scene], None]:
+    def run(scene: Scene) -> None:
+        async def whole() -> None:
+            counters = LocalCounters(SystemClock()) if request.param == "local" else shared(valkey)
+            await scene(counters)
+            await counters.close()
+
+        asyncio.run(whole())
+
+    return run
+
+
+def test_a_burst_is_had_and_no_more(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        rate = Rate(per_s=0.5, burst=3)
+        assert [await counters.take("burst", rate) for _ in range(3)] == [0, 0, 0]
+        assert 1.5 < await counters.take("burst", rate) <= 2
+        assert await counters.take("another", rate) == 0
+
+    play(scene)
+
+
+def test_it_comes_back_with_time(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        rate = Rate(per_s=10, burst=1)
+        assert await counters.take("time", rate) == 0
+        wait_s = await counters.take("time", rate)
+        assert 0 < wait_s <= 0.1
+        await asyncio.sleep(wait_s + 0.02)
+        assert await counters.take("time", rate) == 0
+
+    play(scene)
+
+
+def test_a_debt_is_told(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        rate = Rate.per_minute(60, burst=60)
+        assert await counters.in_debt_s("debt", rate) == 0
+        await counters.charge("debt", rate, 50)
+        assert await counters.in_debt_s("debt", rate) == 0
+        await counters.charge("debt", rate, 50)
+        assert 35 < await counters.in_debt_s("debt", rate) <= 40
+
+    play(scene)
+
+
+def test_a_sum_adds_up(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        assert await counters.add("sum", 0, 60) == 0
+        assert [await counters.add("sum", 2.5, 60) for _ in range(3)] == [2.5, 5, 7.5]
+
+    play(scene)
+
+
+def test_a_hundred_at_once_take_what_there_is(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        rate = Rate(per_s=0.01, burst=7)
+        waits = await asyncio.gather(*(counters.take("crowd", rate) for _ in range(30)))
+        assert sum(wait == 0 for wait in waits) == 7
+
+    play(scene)
+
+
+def test_two_gateways_share_one_limit(valkey: ValkeyServer) -> None:
+    async def scene() -> None:
+        one, other = shared(valkey), shared(valkey)
+        rate = Rate(per_s=0.01, burst=4)
+        waits = [await counters.take("both", rate) for counters in (one, other) * 4]
+        assert sum(wait == 0 for wait in waits) == 4
+        await one.close()
+        await other.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("how", ["stalled", "killed"])
+def test_a_store_that_dies_costs_no_answer_and_is_found_again(how: str) -> None:
+    async def scene() -> None:
+        heard: Heard = []
+        with running_valkey() as server:
+            counters, rate = shared(server, heard), Rate(per_s=0.01, burst=2)
+            assert await counters.take("x", rate) == 0
+            os.kill(server.pid, signal.SIGSTOP if how == "stalled" else signal.SIGKILL)
+            clock = SystemClock()
+            began_s = clock.now()
+            waits = [await counters.take("x", rate) for _ in range(4)]
+            assert clock.now() - began_s < 2 * TIMEOUT_S  # one time-out, then it is left alone
+            assert [wait == 0 for wait in waits] == [True, True, False, False]  # counted by this process
+            assert [is_up for is_up, _ in heard] == [False]
+            if how == "stalled":
+                os.kill(server.pid, signal.SIGCONT)
+            await counters.close()
+
+    asyncio.run(scene())
