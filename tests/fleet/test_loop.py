@@ -190,6 +190,7 @@ def test_memory_measured_after_the_load_is_what_counts() -> None:
         world = yard.fleet.world()
         assert (world.used_bytes, world.budget_bytes) == (700_000_000, GB)
         assert world.deployments[0].pid == yard.backends["a"].pid
+        yard.hardware.processes = {}
 
 
 def test_preloads_that_fail_are_reported_and_tried_again() -> None:

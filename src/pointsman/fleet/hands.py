@@ -1,4 +1,4 @@
-"""Performs what the machine decided: starts, stops, the timer, the news.
+"""Performs what the machine decided: starts, naps, stops, the timer, the news.
 
 Knows: the loader, one timer, who subscribed. Does not know: why anything is done.
 """
@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from pointsman.clock import Clock
-from pointsman.fleet.events import Event, Loaded, News, Tick, Unloading
+from pointsman.fleet.events import Effect, Event, Loaded, News, Sleep, Start, Stop, Tick, Unloading, Wake, WakeAt
 from pointsman.fleet.loader import Loader
 from pointsman.fleet.values import Why
 
@@ -18,8 +18,7 @@ class Hands:
     """`tell` takes the ticks. Before `open` and after `close` no time passes."""
 
     def __init__(self, loader: Loader, clock: Clock, tell: Callable[[Event], None]) -> None:
-        self.start = loader.start
-        self.stop = loader.stop
+        self._loader = loader
         self.evictions = 0
         self.loaded: dict[str, Loaded] = {}
         self.subscribers: list[Subscriber] = []
@@ -37,13 +36,29 @@ class Hands:
         self._group = None
         self._cancel_timer()
 
-    def wake_at(self, at_s: float) -> None:
-        """Tick then, instead of at the moment asked for before."""
+    def perform(self, effect: Effect) -> None:
+        """Begin it; what comes of it is an event."""
+        match effect:
+            case Start():
+                self._loader.start(effect.deployment_id, effect.life)
+            case Stop():
+                self._loader.stop(effect.deployment_id, effect.life)
+            case Sleep():
+                self._loader.sleep(effect.deployment_id, effect.life)
+            case Wake():
+                self._loader.wake(effect.deployment_id, effect.life)
+            case WakeAt():
+                self._tick_at(effect.at_s)
+            case News():
+                self._publish(effect)
+
+    def _tick_at(self, at_s: float) -> None:
+        """Instead of the moment asked for before."""
         self._cancel_timer()
         if self._group is not None:
             self._timer = self._group.create_task(self._tick(at_s), name="tick")
 
-    def publish(self, news: News) -> None:
+    def _publish(self, news: News) -> None:
         """Remember, and tell the subscribers: later, so that a bug of theirs cannot stop the writer half way."""
         if isinstance(news, Unloading) and news.why is Why.EVICTED:
             self.evictions += 1

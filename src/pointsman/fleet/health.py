@@ -12,6 +12,7 @@ from pointsman.errors import PointsmanError
 from pointsman.fleet.events import Event, Healthy, Measured, Unhealthy
 from pointsman.fleet.hardware import Hardware
 from pointsman.fleet.loader import Backend
+from pointsman.fleet.scales import Scales
 from pointsman.fleet.timing import within
 from pointsman.fleet.values import Deployment, Phase
 from pointsman.types import Value
@@ -54,7 +55,7 @@ class Prober:
     ) -> None:
         self._backends = backends
         self._clock = clock
-        self._hardware = hardware
+        self._scales = Scales(hardware, clock)
         self._interval_s = interval_s
         self._look = look
         self._tell = tell
@@ -101,6 +102,13 @@ class Prober:
     async def _measure(self, deployment_id: str, life: int, pid: int | None) -> None:
         if pid is None:
             return
-        measured_bytes = await self._hardware.process_bytes(pid)
-        now_s = self._clock.now()
-        self._tell(Measured(at_s=now_s, deployment_id=deployment_id, life=life, measured_bytes=measured_bytes))
+        held = await self._scales.weigh(pid)
+        self._tell(
+            Measured(
+                at_s=self._clock.now(),
+                deployment_id=deployment_id,
+                life=life,
+                measured_bytes=held.host_bytes,
+                gpu_bytes=held.gpu_bytes,
+            )
+        )

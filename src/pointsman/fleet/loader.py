@@ -1,25 +1,41 @@
-"""Performs Start and Stop: one task for each life of a deployment, from `Backend.start` to its child's exit.
+"""Performs Start, Sleep, Wake and Stop: one task for each life of a deployment, from `Backend.start` to its end.
 
 Knows: backends, and which of them runs. Does not know: why; it does what the machine decided and tells what came of it.
 Invariants: every task has the fleet's task group as its parent and none ends with an exception; a Start is told as
-Started or StartFailed, a Stop as Stopped, unless the other came in between.
+Started or StartFailed, a Sleep as Slept or SleepFailed, a Wake as Woken or WakeFailed, a Stop as Stopped, unless
+another came in between. Stopped and Slept are told when the memory is back (`scales`).
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
+from pointsman.backends.base import Sleeper
 from pointsman.clock import Clock
 from pointsman.errors import PointsmanError
-from pointsman.fleet.events import Event, Exited, Started, StartFailed, StopOverdue, Stopped
+from pointsman.fleet.events import (
+    Event,
+    Exited,
+    SleepFailed,
+    Slept,
+    Started,
+    StartFailed,
+    StopOverdue,
+    Stopped,
+    WakeFailed,
+    Woken,
+)
 from pointsman.fleet.hardware import Hardware
+from pointsman.fleet.memory import in_words
+from pointsman.fleet.scales import Holding, Scales, is_asleep
 from pointsman.fleet.timing import within
 from pointsman.types import Footprint, Running
 
 STOP_LIMIT_S = 15.0
 STOP_PAUSE_S = 1.0
+NAP_LIMIT_S = 180.0
 LAST_WORDS_CHARS = 300
-LOAD_CODES = frozenset({"loading_failed", "fetch_failed"})
+LOAD_CODES = frozenset({"loading_failed", "fetch_failed", "out_of_memory"})
 
 
 class Backend(Protocol):
@@ -41,11 +57,13 @@ class Loader:
     ) -> None:
         self._backends = backends
         self._clock = clock
-        self._hardware = hardware
+        self._scales = Scales(hardware, clock)
         self._tell = tell
         self._group: asyncio.TaskGroup | None = None
         self._lives: dict[str, asyncio.Task[None]] = {}
+        self._naps: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, Holding] = {}
         self.running: dict[str, Running] = {}
         self.pids: dict[str, int] = {}
 
@@ -57,13 +75,21 @@ class Loader:
         """Begin a life. A former one has ended or is being forgotten."""
         self._lives[deployment_id] = self._task(self._live(deployment_id, life), f"live-{deployment_id}")
 
+    def sleep(self, deployment_id: str, life: int) -> None:
+        """Have its engine give memory back."""
+        self._naps[deployment_id] = self._task(self._sleep(deployment_id, life), f"sleep-{deployment_id}")
+
+    def wake(self, deployment_id: str, life: int) -> None:
+        """Have its engine serve again."""
+        self._naps[deployment_id] = self._task(self._wake(deployment_id, life), f"wake-{deployment_id}")
+
     def stop(self, deployment_id: str, life: int) -> None:
-        """End it, whether ready or still starting."""
+        """End it, whether ready, asleep, or still on the way there."""
         self._stops[deployment_id] = self._task(self._stop(deployment_id, life), f"stop-{deployment_id}")
 
     async def close(self) -> None:
         """Whatever still runs is ended now, politely or not; returns after `STOP_LIMIT_S` at the latest."""
-        tasks = [*self._lives.values(), *self._stops.values()]
+        tasks = [*self._lives.values(), *self._naps.values(), *self._stops.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -88,12 +114,19 @@ class Loader:
         except Exception as error:  # noqa: BLE001  # the seam: a backend of somebody else may raise anything
             self._tell(self._failed(deployment_id, life, f"{type(error).__name__}: {error}", "loading_failed"))
             return
-        measured_bytes = await self._hardware.process_bytes(running.pid) if running.pid else 0
+        held = self._held[deployment_id] = await self._scales.weigh(running.pid)
         self.running[deployment_id] = running
         if running.pid:
             self.pids[deployment_id] = running.pid
-        now_s = self._clock.now()
-        self._tell(Started(at_s=now_s, deployment_id=deployment_id, life=life, measured_bytes=measured_bytes))
+        self._tell(
+            Started(
+                at_s=self._clock.now(),
+                deployment_id=deployment_id,
+                life=life,
+                measured_bytes=held.host_bytes,
+                gpu_bytes=held.gpu_bytes,
+            )
+        )
         if running.exited:
             ended = await running.exited()
             self.pids.pop(deployment_id, None)
@@ -104,17 +137,88 @@ class Loader:
     def _failed(self, deployment_id: str, life: int, why: str, code: str) -> StartFailed:
         return StartFailed(at_s=self._clock.now(), deployment_id=deployment_id, life=life, why=why, code=code)
 
+    # ------------------------------------------------------------ asleep
+
+    async def _sleep(self, deployment_id: str, life: int) -> None:
+        pid, held = self.pids.get(deployment_id), await self._scales.weigh(self.pids.get(deployment_id))
+        problem = await self._attempt_nap(deployment_id, lambda sleeper: sleeper.sleep())
+        if not problem:
+            left = await self._scales.until_freed(pid, held, self._asleep_bytes(deployment_id))
+            if is_asleep(held, left):
+                self._held[deployment_id] = left
+                self._tell(
+                    Slept(
+                        at_s=self._clock.now(),
+                        deployment_id=deployment_id,
+                        life=life,
+                        measured_bytes=left.host_bytes,
+                        gpu_bytes=left.gpu_bytes,
+                    )
+                )
+                return
+            problem = (
+                f"its engine says that it sleeps, but of {in_words(held.deciding_bytes)} nearly all are still held"
+            )
+        if await self._attempt_nap(deployment_id, lambda sleeper: sleeper.wake()):  # neither asleep nor awake: its
+            await self._try_to_stop(deployment_id)  # exit is told by `_live`
+        self._tell(SleepFailed(at_s=self._clock.now(), deployment_id=deployment_id, life=life, why=problem))
+
+    async def _wake(self, deployment_id: str, life: int) -> None:
+        if problem := await self._attempt_nap(deployment_id, lambda sleeper: sleeper.wake()):
+            self._tell(WakeFailed(at_s=self._clock.now(), deployment_id=deployment_id, life=life, why=problem))
+            return
+        held = self._held[deployment_id] = await self._scales.weigh(self.pids.get(deployment_id))
+        self._tell(
+            Woken(
+                at_s=self._clock.now(),
+                deployment_id=deployment_id,
+                life=life,
+                measured_bytes=held.host_bytes,
+                gpu_bytes=held.gpu_bytes,
+            )
+        )
+
+    async def _attempt_nap(self, deployment_id: str, nap: Callable[[Sleeper], Coroutine[Any, Any, None]]) -> str:
+        """Empty once it is done, else what is wrong, in words."""
+        backend = self._backends[deployment_id]
+        if not isinstance(backend, Sleeper):
+            return "its engine cannot"
+        try:
+            await within(self._clock, NAP_LIMIT_S, nap(backend))
+        except TimeoutError:
+            return f"not done after {NAP_LIMIT_S:g} s"
+        except PointsmanError as error:
+            return error.message
+        except Exception as error:  # noqa: BLE001  # the same seam
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _asleep_bytes(self, deployment_id: str) -> int:
+        try:
+            return self._backends[deployment_id].footprint().asleep_bytes
+        except PointsmanError:  # its weights are gone meanwhile; the sleep is judged without an estimate
+            return 0
+
+    # ------------------------------------------------------------ the end
+
     async def _stop(self, deployment_id: str, life: int) -> None:
-        living = self._lives.pop(deployment_id, None)
-        if living is not None:  # a start under way cleans up after itself before anything else is tried
-            living.cancel()
-            await asyncio.wait({living})
+        doing = {task for task in (self._lives.pop(deployment_id, None), self._naps.pop(deployment_id, None)) if task}
+        for task in doing:
+            task.cancel()
+        if doing:  # a start under way cleans up after itself before anything else is tried
+            await asyncio.wait(doing)
+        held, pid = self._held.pop(deployment_id, Holding()), self.pids.get(deployment_id)
+        taken = self._scales.taken() if held.gpu_bytes else {}
         while (problem := await self._try_to_stop(deployment_id)) is not None:
-            now_s = self._clock.now()
-            self._tell(StopOverdue(at_s=now_s, deployment_id=deployment_id, life=life, why=problem))
+            self._overdue(deployment_id, life, problem)
             await self._clock.sleep(STOP_PAUSE_S)
         self.pids.pop(deployment_id, None)
+        if pid is not None and (missing := await self._scales.until_back(pid, held, taken)):
+            self._overdue(deployment_id, life, f"has stopped, but {missing}")
         self._tell(Stopped(at_s=self._clock.now(), deployment_id=deployment_id, life=life))
+
+    def _overdue(self, deployment_id: str, life: int, why: str) -> None:
+        self._tell(StopOverdue(at_s=self._clock.now(), deployment_id=deployment_id, life=life, why=why))
 
     async def _try_to_stop(self, deployment_id: str) -> str | None:
         """None once it has stopped, else what is wrong, in words."""

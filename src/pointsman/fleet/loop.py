@@ -10,24 +10,29 @@ no task of it is alive.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Self
 
+from pointsman.backends.base import Sleeper
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
-from pointsman.fleet.events import Drain, Estimated, News, Refuse, Release, Report, Taken, Tick, Unload
+from pointsman.fleet.breaker import mode_at
+from pointsman.fleet.events import Drain, Estimated, News, Refuse, Release, Report, Rest, Taken, Tick, Unload
 from pointsman.fleet.hands import Hands
 from pointsman.fleet.hardware import Hardware
 from pointsman.fleet.health import Prober
 from pointsman.fleet.loader import Backend, Loader
 from pointsman.fleet.machine import initial
+from pointsman.fleet.memory import Sizes
+from pointsman.fleet.status import FleetStatus, status_of
 from pointsman.fleet.timing import within
 from pointsman.fleet.values import (
     GB,
     INFINITY,
+    Deployment,
     DeploymentSpec,
     FleetStatistics,
     LoadReport,
@@ -35,11 +40,12 @@ from pointsman.fleet.values import (
     PreloadReport,
     Rules,
     State,
+    Why,
 )
 from pointsman.fleet.views import WorldView, view_of
 from pointsman.fleet.writer import Answer, Writer
 from pointsman.settings import FleetSettings
-from pointsman.types import DeploymentView, Lease, Running, World
+from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
 __all__ = ["DeploymentSpec", "Fleet"]
 
@@ -66,8 +72,8 @@ class Fleet:
         self._clock = clock
         self._missing_bytes = missing_bytes
         self._drain_timeout_s = drain_timeout_s
-        budget_bytes = _budget_bytes(settings, hardware)
-        self._writer = Writer(initial(deployments, Rules.of(settings), budget_bytes), clock)
+        budget_bytes, gpu_budgets = _budgets(settings, hardware, deployments)
+        self._writer = Writer(initial(deployments, Rules.of(settings), budget_bytes, gpu_budgets), clock)
         self._loader = Loader(backends, clock, hardware, self._writer.apply)
         self._hands = Hands(self._loader, clock, self._writer.apply)
         self._prober = Prober(
@@ -94,6 +100,12 @@ class Fleet:
         DeadlineExceeded, or RequestError `model_not_found` for a deployment that is not configured.
         """
         return _Leasing(self._writer, self._clock, self._loader.running, deployment_id, deadline_s)
+
+    def can_serve_now(self, deployment_id: str) -> bool:
+        """Whether a lease would be granted at once and the deployment is well: advice, as everything read here is."""
+        d, now_s = self._writer.known(deployment_id), self._clock.now()
+        has_slot = d.phase is Phase.READY and d.closing is None and not d.queue and d.in_flight < d.spec.slots
+        return has_slot and mode_at(d.breaker, now_s) is Breaker.CLOSED
 
     def report(self, deployment_id: str, ok: bool) -> None:
         """How a call went, for the breaker: `ok` is False where the deployment was at fault."""
@@ -128,11 +140,36 @@ class Fleet:
         await self._writer.until(is_over)
         return self._view_of(deployment_id)
 
+    async def rest(self, deployment_id: str) -> DeploymentView:
+        """Have it sleep as soon as it is idle, return then; a cold one stays cold. Raises RequestError, and Refused
+        `sleep_failed` where it cannot sleep, did not, or somebody wants it.
+        """
+        life = self._writer.known(deployment_id).life
+        self._writer.apply(Rest(at_s=self._clock.now(), deployment_id=deployment_id))
+
+        def is_over(state: State) -> bool:
+            d = state.deployments[deployment_id]
+            return d.life != life or (d.phase is not Phase.FALLING_ASLEEP and d.closing is not Why.RESTED)
+
+        await self._writer.until(is_over)
+        d = self._writer.state.deployments[deployment_id]
+        if d.phase in (Phase.STARTING, Phase.READY, Phase.WAKING):
+            raise Refused(f"`{deployment_id}` stays awake: {_why_awake(d)}", code="sleep_failed")
+        return self._view_of(deployment_id)
+
+    async def wake(self, deployment_id: str, deadline_s: float = INFINITY) -> DeploymentView:
+        """Return once it is ready: one that sleeps is woken, a cold one loaded. Raises like `lease`."""
+        return await self.load(deployment_id, deadline_s)
+
     async def wait_preloaded(self) -> PreloadReport:
         """Once every preload is ready or given up: how each went."""
         answers = {name: await asyncio.shield(future) for name, future in self._preloads.items()}
         loads = tuple(self._load_report(name, answer) for name, answer in answers.items())
         return PreloadReport(loads=loads, total_s=self._clock.now() - self._entered_s)
+
+    def status(self) -> FleetStatus:
+        """Every deployment in full, and the memory, as of now."""
+        return status_of(self._writer.state, self._clock.now(), self._loader.pids)
 
     def statistics(self) -> FleetStatistics:
         """Counts since the start, and the present."""
@@ -210,16 +247,20 @@ class Fleet:
 
     def _survey(self, deployment_id: str) -> None:
         """What a cold deployment would take. Unreadable weights say nothing here; the load will say what is wrong."""
+        backend = self._backends[deployment_id]
         try:
-            footprint_bytes = self._backends[deployment_id].footprint().total_bytes
+            footprint = backend.footprint()
         except PointsmanError:
             return
+        can_sleep = isinstance(backend, Sleeper) and backend.can_sleep
         self._writer.apply(
             Estimated(
                 at_s=self._clock.now(),
                 deployment_id=deployment_id,
-                footprint_bytes=footprint_bytes,
+                footprint_bytes=footprint.total_bytes,
                 missing_bytes=self._missing_bytes(deployment_id),
+                gpu_bytes=footprint.gpu_bytes if self._writer.state.gpu_budgets else (),
+                asleep_bytes=footprint.asleep_bytes if can_sleep else 0,
             )
         )
 
@@ -285,10 +326,26 @@ class _Leasing:
         )
 
 
-def _budget_bytes(settings: FleetSettings, hardware: Hardware) -> int:
-    if settings.memory_budget_gb is not None:
-        return int(settings.memory_budget_gb * GB)
-    return int(settings.memory_fraction * hardware.total_bytes())
+def _budgets(settings: FleetSettings, hardware: Hardware, specs: Iterable[DeploymentSpec]) -> tuple[int, Sizes]:
+    """Of the host's memory, and of each GPU's. Where no GPU can be asked, those that models name have the budget that
+    is set, or are left out of the books.
+    """
+    each_gb, fraction = settings.gpu_memory_budget_gb, settings.memory_fraction
+    gpus = {gpu.index: gpu.total_bytes for gpu in hardware.gpus()}
+    if not gpus and each_gb is not None:
+        gpus = dict.fromkeys((0, *(gpu for spec in specs for gpu in spec.gpus)), 0)
+    budget_bytes = _limit_bytes(settings.memory_budget_gb, fraction, hardware.total_bytes())
+    return budget_bytes, tuple((gpu, _limit_bytes(each_gb, fraction, size)) for gpu, size in sorted(gpus.items()))
+
+
+def _limit_bytes(limit_gb: float | None, fraction: float, total_bytes: int) -> int:
+    return int(fraction * total_bytes if limit_gb is None else limit_gb * GB)
+
+
+def _why_awake(d: Deployment) -> str:
+    if d.life <= d.wakeful_until_life:
+        return d.last_error or "it did not fall asleep"
+    return "somebody waits for it" if d.can_sleep else "its engine cannot sleep"
 
 
 def _error(refusal: Refuse) -> PointsmanError:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pointsman.clock import Clock
 from pointsman.errors import RequestError
-from pointsman.fleet.events import Cancel, Effect, Event, Grant, News, Refuse, Start, Stop, WakeAt, Want
+from pointsman.fleet.events import Cancel, Effect, Event, Grant, News, Refuse, Want
 from pointsman.fleet.machine import step
 from pointsman.fleet.values import Deployment, State
 
@@ -24,10 +24,7 @@ Answer = Grant | Refuse
 class Hands(Protocol):
     """Who performs."""
 
-    def start(self, deployment_id: str, life: int) -> None: ...
-    def stop(self, deployment_id: str, life: int) -> None: ...
-    def wake_at(self, at_s: float) -> None: ...
-    def publish(self, news: News) -> None: ...
+    def perform(self, effect: Effect) -> None: ...
 
 
 class Writer:
@@ -119,16 +116,9 @@ class Writer:
             return
         if self._hands is None:
             raise RuntimeError("the fleet is not running: enter it with `async with fleet:` first")
-        match effect:
-            case Start():
-                self._hands.start(effect.deployment_id, effect.life)
-            case Stop():
-                self._hands.stop(effect.deployment_id, effect.life)
-            case WakeAt():
-                self._hands.wake_at(effect.at_s)
-            case News():
-                self.counts[type(effect).__name__] += 1
-                self._hands.publish(effect)
+        if isinstance(effect, News):
+            self.counts[type(effect).__name__] += 1
+        self._hands.perform(effect)
 
     def _deliver(self, answer: Answer) -> None:
         self.counts["granted" if isinstance(answer, Grant) else f"refused {answer.code}"] += 1
