@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts train
 
-.PHONY: install serve tour test check bench transformers train evaluate lock format docs clean
+.PHONY: install serve tour test check bench bench-fleet transformers train evaluate lock format docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,9 @@ check: $(VENV)/.dev ## format, lint, types, layers
 
 bench: $(VENV)/.dev ## CPU per request beside a bare pass-through
 	@$(BIN)/python -m bench.overhead
+
+bench-fleet: $(VENV)/.dev ## load, wake, switch, unload and memory of every engine here, written to docs/performance.md
+	@$(BIN)/python -m bench.fleet.engines
 
 transformers: $(VENV)/.transformers ## what `backend: transformers` needs, for CPUs; `make test` then tests it too
 

@@ -74,7 +74,7 @@ def shell_lines() -> list[str]:
 
 def test_commands_shown_exist() -> None:
     """`make X` is a target; `pointsman X --option` is a command with that option, in blocks and in running text."""
-    targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.MULTILINE))
     inline = [code for page in PAGES for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))]
     lines = [*shell_lines(), *inline]
     made = {line.split()[1] for line in lines if re.match(r"make [a-z]", line)}

@@ -1,6 +1,7 @@
 """Plain caches of equal-sized models, without time: what a trace's order alone allows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import exp
 
 from pointsman.fleet.eviction import POLICIES, Demand, Record
 
@@ -9,7 +10,11 @@ NEVER = 1 << 60
 
 def by_policy(models: Sequence[str], slots: int, policy: str) -> int:
     """Misses of a cache that evicts by one of the fleet's policies; a use lasts no time, every load takes as long."""
-    worth = POLICIES[policy].worth
+    return by_worth(models, slots, POLICIES[policy].worth)
+
+
+def by_worth(models: Sequence[str], slots: int, worth: Callable[[Record], float]) -> int:
+    """The same, by any worth."""
     demands: dict[str, Demand] = {}
     cached: set[str] = set()
     misses = 0
@@ -20,6 +25,30 @@ def by_policy(models: Sequence[str], slots: int, policy: str) -> int:
                 cached.remove(min(sorted(cached), key=lambda name: worth(_record(demands[name], now))))
             cached.add(model)
         demands[model] = demands.get(model, Demand()).after(now)
+    return misses
+
+
+def by_rates(models: Sequence[str], slots: int, rates: Mapping[float, float]) -> int:
+    """Misses of a cache that evicts the least weighted sum of decayed counts; `rates`: wants after which a use counts
+    1/e → the weight of that count."""
+    decays = [(exp(-1 / wants), weight) for wants, weight in rates.items()]
+    counts: dict[str, tuple[int, list[float]]] = {}
+    cached: set[str] = set()
+    misses = 0
+
+    def worth(model: str, now: int) -> float:
+        at, values = counts[model]
+        return sum(weight * value * decay ** (now - at) for (decay, weight), value in zip(decays, values, strict=True))
+
+    for now, model in enumerate(models, 1):
+        if model not in cached:
+            misses += 1
+            if len(cached) == slots:
+                cached.remove(min(sorted(cached), key=lambda name: worth(name, now)))
+            cached.add(model)
+        at, values = counts.get(model, (now, [0.0] * len(decays)))
+        aged = [1 + value * decay ** (now - at) for (decay, _), value in zip(decays, values, strict=True)]
+        counts[model] = (now, aged)
     return misses
 
 

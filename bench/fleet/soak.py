@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any
 import psutil
 
 from bench.fleet.clients import Ending, Question, Told, ask
+from bench.fleet.page import rewrite
 from bench.fleet.serving import SMOLLM2, Ended, Gateway, packaged, serving
 from pointsman.backends.llama_cpp import LlamaCpp
 from pointsman.settings import LlamaCppModel
@@ -37,6 +39,8 @@ GRACE_S = 15.0
 SETTLE_S = 20.0
 SAMPLE_S = 0.5
 GROWTH_MB = 48
+WORDS = 100
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 ROOM = 0.5
 """Of one model's memory, free beside those that fit: three and a half fit three."""
 SLOTS = 2
@@ -254,28 +258,38 @@ def soak(plan: Plan, folder: Path) -> Findings:
 # ---------------------------------------------------------------- the report
 
 
-def show(plan: Plan, found: Findings) -> None:
-    n, mb = len(found.told), 1e6
-    endings = Counter((str(told.ending), told.code) for told in found.told)
-    print(f"{n} requests in {plan.seconds:.0f} s ({n / plan.seconds:.1f} a second) of {plan.clients} callers")
-    print("\n| how it ended | code | requests | s p50 / p95 / max | such as |\n|---|---|---|---|---|")
-    for (ending, code), count in sorted(endings.items()):
+def report(plan: Plan, found: Findings) -> Iterator[str]:
+    """What was seen, line by line, for the screen and the page."""
+    n, mb, looks = len(found.told), 1e6, len(found.samples)
+    yield (
+        f"{plan.clients} callers, {plan.models} models, room for {plan.resident}, {plan.seconds:.0f} s: "
+        f"{n} requests, {found.kills} children killed."
+    )
+    yield ""
+    yield "| how it ended | code | requests | s p50 / p95 / max | such as |"
+    yield "|---|---|---|---|---|"
+    for (ending, code), count in sorted(Counter((str(told.ending), told.code) for told in found.told).items()):
         alike = [one for one in found.told if (str(one.ending), one.code) == (ending, code)]
         took_s = sorted(one.took_s for one in alike)
         times = f"{took_s[len(took_s) // 2]:.1f} / {took_s[int(0.95 * (count - 1))]:.1f} / {took_s[-1]:.1f}"
-        print(f"| {ending} | {code} | {count} | {times} | {alike[0].why[:120]} |")
-    most = max(found.samples, key=lambda one: one.engines_bytes)
-    own_mb = [one.gateway_bytes / mb for one in found.samples]
-    print(f"\n{found.kills} children killed; {plan.models} models, at most {max(s.ready for s in found.samples)} ready")
-    print(
-        f"memory of the children at {len(found.samples)} samples: at most {most.engines_bytes / mb:.0f} MB of a budget "
-        f"of {found.budget_bytes / mb:.0f}; in the books at most {max(s.booked_bytes for s in found.samples) / mb:.0f}"
+        said = alike[0].why.replace("|", "/")
+        yield f"| {ending} | {code} | {count} | {times} | {said[:WORDS]}{'…' * (len(said) > WORDS)} |"
+    most_mb, booked_mb = (
+        max(sizes, default=0) / mb
+        for sizes in ([s.engines_bytes for s in found.samples], [s.booked_bytes for s in found.samples])
     )
-    print(
-        f"the gateway's own: {own_mb[0]:.0f} MB at first, {own_mb[-1]:.0f} at last, {found.growth_mb:+.1f} MB later on"
+    own_mb = [sample.gateway_bytes / mb for sample in found.samples]
+    yield ""
+    yield f"- At most {max(sample.ready for sample in found.samples)} models were ready at once."
+    yield (
+        f"- Memory of the children at {looks} looks: at most {most_mb:.0f} MB of a budget of "
+        f"{found.budget_bytes / mb:.0f}; in the books at most {booked_mb:.0f}."
     )
-    print(f"SIGTERM: exit code {found.ended.code} after {found.ended.took_s:.1f} s, children left: {found.ended.left}")
-    print(f"statistics: {json.dumps(found.statistics)[:2000]}\n")
+    yield f"- The gateway's own: {own_mb[0]:.0f} MB at first, {own_mb[-1]:.0f} at last, {found.growth_mb:+.1f} later on."
+    yield f"- Outcomes that it counted: {found.statistics['total_requests']}, {found.statistics['in_flight']} open."
+    ended = found.ended
+    yield f"- SIGTERM: exit code {ended.code} after {ended.took_s:.1f} s; children left: {len(ended.left)}."
+    yield f"- Violations: {len(found.violations())}."
 
 
 def main() -> None:
@@ -286,6 +300,7 @@ def main() -> None:
     parser.add_argument("--resident", type=int, default=Plan.resident)
     parser.add_argument("--kill-every-s", type=float, default=Plan.kill_every_s, help="mean pause between two kills")
     parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     given = parser.parse_args()
     plan = Plan(
         seconds=given.minutes * 60,
@@ -297,11 +312,13 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         found = soak(plan, Path(folder))
-    show(plan, found)
+    said = "\n".join(report(plan, found))
+    print(said)
+    if given.write:
+        rewrite(PAGE, "soak", said)
     violations = found.violations()
     for violation in violations[:20]:
         print(f"VIOLATION {violation}")
-    print(f"{len(violations)} violations" if violations else "every invariant held")
     sys.exit(bool(violations))
 
 

@@ -1,15 +1,28 @@
-"""A plain swapper beside the fleet on ABCABC: `python -m bench.fleet.swapper`.
+"""A plain swapper beside the fleet on ABCABC: `python -m bench.fleet.swapper [--write]`.
 
 The swapper does what the simple ones do: requests strictly in the order of arrival, the least recently used idle model
-leaves at once. Same trace, same load and call times, same room, one call at a time a model.
+leaves at once. Same trace, same load and call times, same room, one call at a time a model. Between the two stands the
+fleet's machine with plain LRU and no guard: who waits for a model that is loaded overtakes, all else is as simple.
+`--write` puts the table into docs/performance.md.
 """
 
+import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from msgspec.structs import replace
+
+from bench.fleet.page import rewrite
 from bench.fleet.traces import abcabc
 from pointsman.fleet.simulate import Trace, play
 from pointsman.fleet.values import Rules
 from pointsman.settings import FleetSettings
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+MODELS, ROOM = 3, 2
+DEFAULT = Rules.of(FleetSettings())
+PLAIN = replace(DEFAULT, eviction="lru", min_resident_s=0)
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,10 @@ class Outcome:
     refused: int
     loads: int
     p95_wait_s: float
+
+    @property
+    def thrash(self) -> int:
+        return max(0, self.loads - MODELS)
 
 
 def swapper(trace: Trace, slots: int) -> Outcome:
@@ -53,9 +70,9 @@ def swapper(trace: Trace, slots: int) -> Outcome:
     return Outcome(answered=len(waits), refused=refused, loads=loads, p95_wait_s=p95_s)
 
 
-def fleet(trace: Trace, slots: int) -> Outcome:
-    """The fleet's own machine, with its default rules."""
-    played = play(trace, slots, Rules.of(FleetSettings()))
+def fleet(trace: Trace, slots: int, rules: Rules = DEFAULT) -> Outcome:
+    """The fleet's own machine."""
+    played = play(trace, slots, rules)
     return Outcome(
         answered=played.requests - played.refused,
         refused=played.refused,
@@ -64,14 +81,28 @@ def fleet(trace: Trace, slots: int) -> Outcome:
     )
 
 
-def main() -> None:
-    print("| a request every | who | answered | refused | loads | p95 wait s |")
-    print("|---|---|---|---|---|---|")
+def table() -> Iterator[str]:
+    yield "| a request every | who | answered | gave up | p95 wait s | thrash |"
+    yield "|---|---|---|---|---|---|"
     for every_s in (4.0, 2.0, 1.0, 0.7):
         trace = abcabc(200, every_s=every_s, patience_s=60)
-        for name, one in (("plain swapper", swapper(trace, 2)), ("fleet", fleet(trace, 2))):
-            cells = f"{one.answered} | {one.refused} | {one.loads} | {one.p95_wait_s:.1f}"
-            print(f"| {every_s:g} s | {name} | {cells} |")
+        for name, one in (
+            ("plain swapper", swapper(trace, ROOM)),
+            ("machine, plain LRU", fleet(trace, ROOM, PLAIN)),
+            ("fleet", fleet(trace, ROOM)),
+        ):
+            cells = f"{one.answered} | {one.refused} | {one.p95_wait_s:.1f} | {one.thrash}"
+            yield f"| {every_s:g} s | {name} | {cells} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    given = parser.parse_args()
+    said = "\n".join(table())
+    print(said)
+    if given.write:
+        rewrite(PAGE, "swapper", said)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from pointsman.fleet.simulate import Trace
 
@@ -89,6 +90,11 @@ def part(trace: Trace, first: int, end: int) -> Trace:
         service_s=trace.service_s[first:end],
         load_s=trace.load_s[first:end],
     )
+
+
+def with_deadline(trace: Trace, deadline_s: float) -> Trace:
+    """The same rows, whose callers leave after so long."""
+    return replace(trace, deadline_s=[deadline_s] * len(trace.at_s))
 
 
 def abcabc(rounds: int, *, every_s: float, patience_s: float, service_s: float = 1.0, load_s: float = 2.0) -> Trace:

@@ -1,10 +1,12 @@
 """The comparisons of eviction policies: the plain caches are right, and the fleet beats a plain swapper."""
 
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
-from bench.fleet.caches import belady, by_policy, prewarmed
-from bench.fleet.swapper import fleet, swapper
+from bench.fleet.caches import belady, by_policy, by_rates, prewarmed
+from bench.fleet.page import rewrite
+from bench.fleet.swapper import PLAIN, fleet, swapper
 from bench.fleet.traces import abcabc, part
 
 ZIPF = [chr(97 + (i * i * 7919 + i // 3) % (1 + i % 9)) for i in range(400)]
@@ -46,7 +48,34 @@ def test_the_fleet_answers_what_a_plain_swapper_thrashes_on() -> None:
     assert ours.p95_wait_s < plain.p95_wait_s / 4
 
 
+def test_plain_lru_in_the_machine_stands_between_the_two() -> None:
+    """Answered: as many as the fleet; loaded: more often, for it never waits for the better victim."""
+    trace = abcabc(100, every_s=2, patience_s=60)
+    plain, middle, ours = swapper(trace, 2), fleet(trace, 2, PLAIN), fleet(trace, 2)
+    assert (plain.answered, middle.answered, ours.answered) == (300, 300, 300)
+    assert ours.thrash < middle.thrash <= plain.thrash == 297
+
+
 def test_both_agree_where_there_is_room_for_all() -> None:
     trace = abcabc(50, every_s=1, patience_s=60)
     assert swapper(trace, 3) == fleet(trace, 3)
     assert all(later > earlier for earlier, later in pairwise(trace.at_s))
+
+
+def test_rates_of_forgetting() -> None:
+    """A count that forgets at once knows the last use alone: LRU."""
+    assert by_rates(ZIPF, 4, {0.05: 1.0}) == by_policy(ZIPF, 4, "lru")
+    assert by_rates(ZIPF, 4, {40.0: 1.0}) == by_policy(ZIPF, 4, "lfu")
+    assert belady(ZIPF, 4) <= by_rates(ZIPF, 4, {4.0: 1.0, 40.0: 0.2}) <= len(ZIPF)
+
+
+def test_tables_stand_between_their_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a:begin -->\nold\n<!-- a:end -->\nafter\n<!-- b:begin -->\n<!-- b:end -->\n")
+    rewrite(page, "b", "| x |\n")
+    rewrite(page, "a", "new")
+    assert page.read_text() == (
+        "before\n<!-- a:begin -->\nnew\n<!-- a:end -->\nafter\n<!-- b:begin -->\n| x |\n<!-- b:end -->\n"
+    )
+    with pytest.raises(ValueError, match="substring"):
+        rewrite(page, "c", "lost")
