@@ -198,7 +198,7 @@ def test_every_dependency_is_explained_and_none_that_is_gone() -> None:
     assert explained() == declared()
 
 
-SERVING = ("gateway", "local", "encoder", "learn")
+SERVING = ("gateway", "local", "encoder", "learn", "valkey")
 
 
 def test_locks_pin_every_dependency_with_hashes() -> None:

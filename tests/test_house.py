@@ -369,6 +369,7 @@ IMPORT_NAMES = {
 NEEDS: dict[str, tuple[str, ...]] = {
     "local": ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py"),
     "encoder": ("src/pointsman/encoder/",),
+    "valkey": ("src/pointsman/cache/redis.py",),
     "learn": ("src/pointsman/learning/", "src/pointsman/calibration/", "src/pointsman/fleet/trace.py"),
 }
 NEEDS_NOTHING = ""

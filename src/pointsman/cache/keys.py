@@ -83,7 +83,7 @@ def key_of(request: Request, configuration: str, without: str = "", also: tuple[
     """`KEY_BYTES` that stand for all that determines the answer. `without`: one member more that is left out, `also`:
     words that go in instead. The payload must be JSON."""
     digest = hashlib.blake2b(_encode(_head_of(request, configuration, also)), digest_size=KEY_BYTES)
-    assert isinstance(request.payload, JsonPayload)  # noqa: S101  # `bypass_of` let no other through
+    assert isinstance(request.payload, JsonPayload)  # noqa: S101  # the only kind that is let through
     for name, raw in sorted(request.payload.members):
         if name in IRRELEVANT or name == without:
             continue

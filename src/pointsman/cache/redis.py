@@ -25,7 +25,7 @@ class Redis:
     def __init__(self, url: str, password: str, timeout_s: float) -> None:
         self._url = url
         self._pool = BlockingConnectionPool.from_url(
-            url.replace("redis", "valkey", 1),
+            _in_its_words(url),
             password=password or None,
             max_connections=CONNECTIONS,
             timeout=timeout_s,
@@ -65,6 +65,11 @@ class Redis:
 
     def __repr__(self) -> str:
         return f"Redis({self._url})"
+
+
+def _in_its_words(url: str) -> str:
+    """The library knows its own scheme only."""
+    return "valkey" + url.removeprefix("redis") if url.startswith("redis") else url
 
 
 def _said(error: Exception) -> StoreError:
