@@ -2,9 +2,9 @@
 
     python scripts/verify_engines.py --weights FOLDER --vllm-python VENV/bin/python --max-binary VENV/bin/max
 
-Each engine is started, asked, put to sleep and stopped through its own backend class, as the fleet would do it, one after
-the other; what is promised is checked, what it costs is measured. Prints a table in Markdown; exit status 1 where a
-promise was broken.
+Each engine is started, asked, put to sleep and stopped through its own backend class, as the fleet would do it, one
+after the other; what is promised is checked, what it costs is measured. Prints a table in Markdown; exit status 1 where
+a promise was broken.
 """
 
 import argparse
@@ -101,11 +101,9 @@ class Bench:
         assert "Paris" in text, text
 
     async def _streams(self) -> None:
-        pieces = []
         async with self.backend.call(self._lease(), self._request(True, messages=QUESTION, max_tokens=12)) as reply:
             assert reply.status == 200, await reply.read()
-            async for piece in reply.chunks():
-                pieces.append(piece)
+            pieces = [piece async for piece in reply.chunks()]
         said = b"".join(pieces)
         assert said.rstrip().endswith(b"data: [DONE]"), said[-200:]
         assert b'"completion_tokens"' in said, said[-400:]

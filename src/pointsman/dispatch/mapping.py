@@ -49,7 +49,7 @@ def error_of(status: int, body: bytes, model_id: str, retry_after_s: float | Non
     """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault."""
     detail = _detail_of(body)
     said = detail.message[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
-    if detail.type == "exceed_context_size_error" or detail.code == "context_length_exceeded":
+    if _is_too_long(status, detail):
         numbers = f" ({detail.n_prompt_tokens} prompt tokens, {detail.n_ctx} allowed)" if detail.n_ctx else ""
         remedy = "shorten it, or name a model with a longer context"
         return RequestError(
@@ -72,6 +72,12 @@ def error_of(status: int, body: bytes, model_id: str, retry_after_s: float | Non
     return UpstreamError(
         f"`{model_id}` answered HTTP {status}: {said}", upstream_status=status, retry_after_s=retry_after_s or 0.0
     )
+
+
+def _is_too_long(status: int, detail: _Detail) -> bool:
+    """llama.cpp and OpenAI say so by a name; vLLM and MAX Serve in words only."""
+    named = detail.type == "exceed_context_size_error" or detail.code == "context_length_exceeded"
+    return named or (status == 400 and "maximum context length" in detail.message)
 
 
 def _is_caller_code(code: str) -> bool:
