@@ -73,6 +73,7 @@ class Fleet:
         self._missing_bytes = missing_bytes
         self._drain_timeout_s = drain_timeout_s
         budget_bytes, gpu_budgets = _budgets(settings, hardware, deployments)
+        self._knows_gpus = bool(gpu_budgets)
         self._writer = Writer(initial(deployments, Rules.of(settings), budget_bytes, gpu_budgets), clock)
         self._loader = Loader(backends, clock, hardware, self._writer.apply)
         self._hands = Hands(self._loader, clock, self._writer.apply)
@@ -259,7 +260,7 @@ class Fleet:
                 deployment_id=deployment_id,
                 footprint_bytes=footprint.total_bytes,
                 missing_bytes=self._missing_bytes(deployment_id),
-                gpu_bytes=footprint.gpu_bytes if self._writer.state.gpu_budgets else (),
+                gpu_bytes=footprint.gpu_bytes if self._knows_gpus else (),
                 asleep_bytes=footprint.asleep_bytes if can_sleep else 0,
             )
         )
