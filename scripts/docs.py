@@ -14,7 +14,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from pointsman import settings
+from pointsman.clock import SystemClock
+from pointsman.edge.admin import Admin, Change
+from pointsman.edge.admin_routes import add_admin_routes
+from pointsman.edge.gate import Gate
 from pointsman.edge.shell import build_shell
+from pointsman.fleet.hardware import HostHardware
+from pointsman.fleet.loop import Fleet
 from pointsman.settings_file import ENV_PREFIX
 from pointsman.types import ModelCard, World
 
@@ -39,6 +45,11 @@ BACKENDS: tuple[type[BaseModel], ...] = (
     settings.TtsModel,
     settings.OcrModel,
     settings.OpenAiModel,
+    settings.VllmModel,
+    settings.TransformersModel,
+    settings.MaxServeModel,
+    settings.CommandModel,
+    settings.CustomModel,
 )
 HEADER = f"""# Configuration reference
 
@@ -77,7 +88,7 @@ class Reference:
         common, managed = settings.ModelBase.model_fields, settings.ManagedBase.model_fields
         yield "\n## `models[]`\n\nKeys of every model:\n"
         yield self.of(settings.OpenAiModel, ("id", "backend", *(name for name in common if name != "id")))
-        yield "\nKeys of every model whose process Pointsman runs (all backends but `openai`):\n"
+        yield "\nKeys of every model whose process Pointsman runs (all backends but `openai`, and `vllm` without a `url`):\n"
         yield self.of(settings.OcrModel, (name for name in managed if name not in common))
         for model in BACKENDS:
             tag = self.schema["$defs"][model.__name__]["properties"]["backend"]["const"]
@@ -148,13 +159,35 @@ class EmptyDesk:
         return None
 
 
+class EmptyOffice(EmptyDesk):
+    """An operator's desk where nothing can be done; the same purpose."""
+
+    def point(self, alias: str, model_id: str) -> None: ...
+
+    def estimated_bytes(self, deployment_id: str) -> int:  # noqa: ARG002  # the protocol's name
+        return 0
+
+    def log_path(self, deployment_id: str) -> Path | None:  # noqa: ARG002  # the same
+        return None
+
+    def administered(self, change: Change) -> None: ...
+
+
+def openapi() -> Any:
+    clock = SystemClock()
+    fleet = Fleet((), {}, settings.FleetSettings.model_construct(), clock, HostHardware())
+    shell = build_shell(EmptyDesk())
+    add_admin_routes(shell, Admin(EmptyOffice(), fleet, Gate()))
+    return shell.openapi()
+
+
 def as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "configuration.md": lambda: str(Reference()),
-    "openapi.json": lambda: as_json(build_shell(EmptyDesk()).openapi()),
+    "openapi.json": lambda: as_json(openapi()),
     "pointsman.schema.json": lambda: as_json(settings.schema()),
 }
 

@@ -3,6 +3,7 @@
 An App is entered once: the fleet's children, the HTTP client and the log live inside `running()`.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,25 +13,35 @@ import msgspec
 import uvicorn
 
 from pointsman import __version__
+from pointsman.admission.control import Admission
+from pointsman.admission.counters import counters_of
+from pointsman.admission.keys import Keyring
 from pointsman.backends.base import Toolbox
 from pointsman.backends.registry import build
 from pointsman.cache.build import build_cache
 from pointsman.cache.exact import Cache
+from pointsman.cache.keys import fingerprint_of
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.dispatch.run import Dispatcher
+from pointsman.doors import Classifier as ClassifierDoor
+from pointsman.edge.admin import Admin, Change
+from pointsman.edge.admin_routes import add_admin_routes
+from pointsman.edge.doorkeeper import Doorkeeper
+from pointsman.edge.gate import Gate
 from pointsman.edge.http import MEBIBYTE, BodyLimits
+from pointsman.edge.redact import secrets_of
 from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
-from pointsman.errors import ConfigError
+from pointsman.errors import ConfigError, PointsmanError
 from pointsman.fleet.hardware import HostHardware
 from pointsman.fleet.loop import DeploymentSpec, Fleet
-from pointsman.gateway import Classifier as ClassifierDoor
 from pointsman.gateway import Gateway
 from pointsman.ledger.conversations import Conversations
 from pointsman.ledger.entry import Ledger
+from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
@@ -52,7 +63,7 @@ COLD_START_S = 20.0
 
 
 class App:
-    """Every room, wired. Is the shell's Desk too."""
+    """Every room, wired. Is the shell's Desk and the operator's Office too."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
@@ -74,7 +85,10 @@ class App:
         self._newsroom = Newsroom(self.log, self._metrics.fleet, attached)
         self.fleet.subscribe(self._newsroom.hear)
         self._conversations = Conversations(self.clock.now)
-        self.ledger = Ledger(self.clock, (self._metrics, self.stats, self.log, self._conversations), names)
+        latencies = Latencies()
+        self.admission = self._build_admission()
+        sinks = (self._metrics, self.stats, self.log, self._conversations, latencies, self.admission)
+        self.ledger = Ledger(self.clock, sinks, names)
         classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
         may_be_unsure = settings.routing.enabled and settings.routing.builtin_rules
         encoding = settings.routing.encoder
@@ -86,15 +100,17 @@ class App:
             self._metrics.encoder,
         )
         dispatcher = Dispatcher(
-            self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock
+            self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock, latencies
         )
         self.cache = build_cache(settings, self.clock, self._newsroom.hear_cache)
         if isinstance(self.cache, Cache):
             self._metrics.cache.watch(self.cache.statistics)
-        self.router = Router(settings, profile_of(settings))
+        self._profile = profile_of(settings)
+        self.router = Router(settings, self._profile)
         self.gateway = Gateway(
-            classifier, self.second, self.router, dispatcher, self.ledger, self.world_for, self.cache
+            self.admission, classifier, self.second, self.router, dispatcher, self.ledger, self.world_for, self.cache
         )
+        self.admin = Admin(self, self.fleet, Gate.of(settings.server.admin_key_env, os.environ), secrets_of(os.environ))
         self.site = self._build_site()
 
     def _toolbox(self) -> Toolbox:
@@ -103,7 +119,7 @@ class App:
             http=self.http,
             weights=self.weights,
             clock=self.clock,
-            log_dir=self.settings.cache_path() / LOG_FOLDER,
+            log_dir=self._log_dir,
             first_byte_timeout_s=retry.first_byte_timeout_s,
             idle_timeout_s=retry.idle_timeout_s,
             load_timeout_s=self.settings.fleet.load_timeout_s,
@@ -122,6 +138,15 @@ class App:
             drain_timeout_s=self.settings.server.drain_timeout_s,
         )
 
+    def _build_admission(self) -> Admission:
+        settings = self.settings
+        counters = counters_of(settings.admission, self.clock, self._newsroom.hear_limits)
+        return Admission(settings.keys, settings.admission, counters, self.clock, settings.server.request_timeout_s)
+
+    @property
+    def _log_dir(self) -> Path:
+        return self.settings.cache_path() / LOG_FOLDER
+
     def _missing_bytes(self, deployment_id: str) -> int:
         """What would have to be fetched before a deployment could start."""
         sources = [source for _, source in sources_of(self._models[deployment_id])]
@@ -130,7 +155,17 @@ class App:
     def _build_site(self) -> Site:
         server = self.settings.server
         limits = BodyLimits(max_bytes=int(server.max_body_mb * MEBIBYTE), timeout_s=server.body_timeout_s)
-        return build_site(self.gateway, build_shell(self), limits=limits, clock=self.clock, faults=self.log)
+        shell = build_shell(self)
+        add_admin_routes(shell, self.admin)
+        return build_site(
+            self.gateway,
+            shell,
+            door=Doorkeeper(Keyring(self.settings.keys).owner, server.allowed_hosts),
+            limits=limits,
+            clock=self.clock,
+            faults=self.log,
+            keep_alive_s=server.keep_alive_s,
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -141,6 +176,8 @@ class App:
             await stack.enter_async_context(self.fleet)
             await stack.enter_async_context(self.second)
             stack.push_async_callback(self.cache.close)
+            stack.push_async_callback(self.admission.close)
+            await stack.enter_async_context(self.admin)
             yield self
 
     def server(self) -> uvicorn.Server:
@@ -178,6 +215,29 @@ class App:
 
     def statistics(self) -> Statistics:
         return self.stats.snapshot()
+
+    # The operator's Office.
+
+    def point(self, alias: str, model_id: str) -> None:
+        """From the next request on the alias means this model; after a restart the file's word counts again."""
+        aliases = {**self.settings.aliases, alias: model_id}
+        self.settings = self.settings.model_copy(update={"aliases": aliases})
+        self.gateway.router = self.router = Router(self.settings, self._profile)
+        self.cache.reconfigured(fingerprint_of(self.settings))
+
+    def estimated_bytes(self, deployment_id: str) -> int:
+        """By the weights' metadata alone; 0 where they cannot be read."""
+        try:
+            return self.backends[deployment_id].footprint().total_bytes
+        except PointsmanError:
+            return 0
+
+    def log_path(self, deployment_id: str) -> Path | None:
+        """Where a child of ours writes."""
+        return self._log_dir / f"{deployment_id}.log" if self.backends[deployment_id].is_managed else None
+
+    def administered(self, change: Change) -> None:
+        self._newsroom.hear_change(change)
 
 
 def profile_of(settings: Settings) -> QualityProfile | None:

@@ -1,72 +1,15 @@
 """The corridor: a request walks one straight line, each room adds one value and hands it on.
 
-Knows: the order of the rooms and the protocols at their doors. Does not know: what happens inside any of them.
+Knows: the order of the rooms. Does not know: what happens inside any of them (`doors` says what each offers).
 All that a request owns lives inside one `async with`: a client that leaves cancels it, and unwinding releases the
 lease, aborts the upstream call and writes the Outcome.
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 
-from pointsman.types import Attempt, Explanation, Plan, Reply, Request, Signals, WhatIf, World
-from pointsman.types_cache import Found
-
-
-class Classifier(Protocol):
-    """What is it? Pure."""
-
-    def measure(self, request: Request) -> Signals: ...
-
-
-class SecondStage(Protocol):
-    """What is it, where the classifier is unsure? Within its own deadline; degraded signals say why. Never raises."""
-
-    async def refine(self, request: Request, signals: Signals) -> Signals: ...
-
-
-class Router(Protocol):
-    """Who should answer? Pure; total: a plan without candidates carries the `problem`."""
-
-    def decide(self, request: Request, signals: Signals, world: World) -> Plan: ...
-    def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]: ...
-
-
-class Seat(Protocol):
-    """One request's place at the cache: what it found, and where an answer is left as it passes by."""
-
-    found: Found
-
-    async def similar(self, signals: Signals) -> Found: ...
-    def keep(self, reply: Reply, signals: Signals) -> Reply: ...
-
-
-class Cache(Protocol):
-    """Was it answered before, or is it just now? Entering a seat looks, and waits for an equal request under way."""
-
-    def seat(self, request: Request) -> AbstractAsyncContextManager[Seat]: ...
-
-
-class Entry(Protocol):
-    """One request's record while it is being written. `sought` gives the kept reply, where there is one."""
-
-    def sought(self, found: Found) -> Reply | None: ...
-    def measured(self, signals: Signals) -> Signals: ...
-    def planned(self, plan: Plan) -> Plan: ...
-    def attempted(self, attempt: Attempt) -> None: ...
-    def watch(self, reply: Reply) -> Reply: ...
-
-
-class Ledger(Protocol):
-    """What happened? Leaving the context writes exactly one Outcome, whatever happened inside."""
-
-    def open(self, request: Request) -> AbstractAsyncContextManager[Entry]: ...
-
-
-class Dispatch(Protocol):
-    """Get the answer: lease → call → retry or fall back."""
-
-    def run(self, request: Request, plan: Plan, entry: Entry) -> AbstractAsyncContextManager[Reply]: ...
+from pointsman.doors import Admission, Cache, Classifier, Dispatch, Ledger, Router, SecondStage
+from pointsman.types import Explanation, Reply, Request, Signals, World
 
 
 class Gateway:
@@ -74,6 +17,7 @@ class Gateway:
 
     def __init__(
         self,
+        admission: Admission,
         classifier: Classifier,
         second: SecondStage,
         router: Router,
@@ -82,6 +26,7 @@ class Gateway:
         world: Callable[[Request], World],
         cache: Cache,
     ) -> None:
+        self.admission = admission
         self.classifier = classifier
         self.second = second
         self.router = router
@@ -93,7 +38,11 @@ class Gateway:
     @asynccontextmanager
     async def answer(self, request: Request) -> AsyncIterator[Reply]:
         """The reply, while the context is open. Raises PointsmanError where no answer could be had."""
-        async with self.ledger.open(request) as entry, self.cache.seat(request) as seat:
+        async with (
+            self.ledger.open(request) as entry,
+            self.admission.admit(request),
+            self.cache.seat(request) as seat,
+        ):
             if kept := entry.sought(seat.found):
                 yield kept
                 return

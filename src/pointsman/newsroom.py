@@ -1,5 +1,6 @@
 """The fleet's news as log lines and metrics: rooms of one level that may not know each other meet here."""
 
+from pointsman.edge.admin import OK, Change
 from pointsman.fleet import events as fleet
 from pointsman.fleet.values import Why
 from pointsman.ledger.fleet_metrics import FleetMetrics
@@ -24,6 +25,11 @@ class Newsroom:
         self._count(news)
         self._log.event(event_of(news))
 
+    def hear_change(self, change: Change) -> None:
+        """Count what an operator changed and write it down, with where it was asked from."""
+        self._metrics.changed(change.action.value, change.model_id, change.result)
+        self._log.event(_of_change(change))
+
     def hear_cache(self, is_up: bool, why: str) -> None:
         """Write down that the shared store of answers is left alone, or back."""
         if is_up:
@@ -31,6 +37,14 @@ class Newsroom:
         else:
             said = f"The shared cache is left alone for a while, requests go on without it: {why}"
             self._log.event(Event(name="cache_store_lost", level="warning", message=said))
+
+    def hear_limits(self, is_up: bool, why: str) -> None:
+        """Write down that the store of shared limits is left alone, or back."""
+        if is_up:
+            self._log.event(Event(name="limit_store_back", message="Limits are counted together again"))
+        else:
+            said = f"The store of shared limits is left alone for a while, this gateway counts by itself: {why}"
+            self._log.event(Event(name="limit_store_lost", level="warning", message=said))
 
     def _count(self, news: fleet.News) -> None:
         match news:
@@ -42,6 +56,13 @@ class Newsroom:
                 self._metrics.exited(news.model_id)
             case fleet.Unloading(why=Why.EVICTED):
                 self._metrics.evicted(news.model_id, news.age_s)
+
+
+def _of_change(change: Change) -> Event:
+    what = f"{change.alias} → {change.model_id}" if change.alias else change.model_id
+    said = f"an operator asked from {change.who or 'here'}: {change.action} {what}: {change.result}"
+    details = (("action", change.action.value), ("model", change.model_id), ("result", change.result))
+    return Event(name="administered", message=said, level="info" if change.result == OK else "warning", details=details)
 
 
 def _answers(name: str) -> Event:

@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError, model_validator
 from pointsman import settings_file as file
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
-from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Words
+from pointsman.settings_access import AdmissionSettings, KeySettings
+from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_file import KeyPath
 from pointsman.settings_models import (
@@ -42,6 +43,8 @@ from pointsman.settings_models import (
 from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
+    "AdmissionSettings",
+    "KeySettings",
     "LABELS",
     "CacheSettings",
     "CommandModel",
@@ -78,13 +81,19 @@ class ServerSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    allow_open_network: bool = Field(
-        False, description="Must be true to listen on an address other than loopback: there are no API keys yet."
+    allowed_hosts: tuple[Words, ...] = Field(
+        (), description="Names by which clients may ask; default: addresses and `localhost`."
     )
     max_body_mb: float = Field(32, gt=0, description="Largest request body; a larger one is refused with 413.")
     body_timeout_s: float = Field(30, gt=0, description="A body must have arrived after this long.")
+    admin_key_env: Variable | None = Field(
+        None, description="Environment variable that holds the key for `/models` and `/aliases`; none: loopback only."
+    )
     request_timeout_s: float = Field(
         300, gt=0, description="The one deadline of a request, waiting and retries included."
+    )
+    keep_alive_s: float = Field(
+        15, gt=0, description="An event stream silent for this long gets a comment, so that no proxy closes it."
     )
     drain_timeout_s: float = Field(30, ge=0, description="On SIGTERM: how long requests under way may still take.")
 
@@ -233,6 +242,11 @@ class RoutingSettings(Section):
     use_cases: Mapping[Label, tuple[Id, ...]] = Field(
         {}, description="Use case or agent intent → models in order of preference: the use-case matrix."
     )
+    fallbacks: Mapping[Id, tuple[Id, ...]] = Field(
+        {},
+        description="Model → who answers in its stead, in this order, where a request names it and it cannot; "
+        "`auto` falls back to every model that can answer.",
+    )
     rules: tuple[RuleSettings, ...] = Field((), description="Keyword rules, checked before the built-in ones.")
     builtin_rules: bool = Field(True, description="Keep the built-in rules of the ten languages.")
     abstain_below: Share = Field(0.4, description="A label less sure than this falls back to its safe default.")
@@ -257,6 +271,10 @@ class Settings(Section):
     retry: RetrySettings = Field(RetrySettings.model_construct(), description="Retries, fallbacks and time-outs.")
     routing: RoutingSettings = Field(RoutingSettings.model_construct(), description="Classification and choice.")
     cache: CacheSettings = Field(CacheSettings.model_construct(), description="Answers that are given again.")
+    keys: tuple[KeySettings, ...] = Field((), description="API keys; none: nobody is asked for one.")
+    admission: AdmissionSettings = Field(
+        AdmissionSettings.model_construct(), description="Who comes in, and who waits."
+    )
     log: LogSettings = Field(LogSettings.model_construct(), description="Logging.")
     cache_dir: Words = Field("~/.cache/pointsman", description="Where weights and learned figures are kept.")
     hub_url: Url | None = Field(
@@ -344,10 +362,22 @@ def _cross_check(settings: Settings) -> Iterator[Problem]:
     yield from _check_names(settings, ids)
     yield from _check_routing(settings.routing, ids, settings.aliases)
     yield from _check_budget(settings)
-    if not settings.server.allow_open_network and not _is_loopback(settings.server.host):
-        said = "is open to the network and there are no API keys yet"
-        remedy = "set `server.allow_open_network: true` behind a firewall or a proxy"
+    if not settings.keys and not _is_loopback(settings.server.host):
+        said = "is open to the network and there are no API keys"
+        remedy = "make one with `pointsman key NAME` and put it under `keys`, or listen on 127.0.0.1"
         yield ("server", "host"), f"{words.quoted(settings.server.host)} {said}; {remedy}"
+    yield from _check_keys(settings, ids)
+
+
+def _check_keys(settings: Settings, ids: list[str]) -> Iterator[Problem]:
+    for index, key in enumerate(settings.keys):
+        for other in settings.keys[:index]:
+            if key.name == other.name or key.sha256 == other.sha256:
+                same = "name" if key.name == other.name else "sha256"
+                yield ("keys", index, same), "stands in another entry too; each key has its own"
+        for position, model in enumerate(key.models):
+            if model not in ids:
+                yield ("keys", index, "models", position), _no_model(model, ids)
 
 
 def _check_names(settings: Settings, ids: list[str]) -> Iterator[Problem]:
@@ -379,6 +409,15 @@ def _check_routing(routing: RoutingSettings, ids: list[str], aliases: Mapping[st
         for position, name in enumerate(names):
             if name not in ids and name not in aliases:
                 yield ("routing", "use_cases", label, position), _no_model(name, ids)
+    for model, names in routing.fallbacks.items():
+        if model not in ids:
+            yield ("routing", "fallbacks", model), _no_model(model, ids)
+        for position, name in enumerate(names):
+            if name not in ids:
+                yield ("routing", "fallbacks", model, position), _no_model(name, ids)
+            elif name == model or name in names[:position]:
+                said = "stands in for itself" if name == model else "is named twice"
+                yield ("routing", "fallbacks", model, position), f"`{name}` {said}; name each once"
 
 
 def _check_budget(settings: Settings) -> Iterator[Problem]:

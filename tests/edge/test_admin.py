@@ -1,0 +1,388 @@
+"""The fleet in an operator's hands: the real fleet and routes, scripted engines, requests as HTTP clients send them."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import pytest
+
+from pointsman.clock import SystemClock
+from pointsman.edge.admin import Admin, Change
+from pointsman.edge.admin_routes import add_admin_routes
+from pointsman.edge.gate import Gate
+from pointsman.edge.shell import build_shell
+from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.settings import FleetSettings, Settings, parse
+from pointsman.testing.backend import ScriptedBackend, ScriptedStart
+from pointsman.testing.hardware import FakeHardware
+from pointsman.types import ModelCard, World
+
+FILE = """
+aliases: {small: tiny}
+routing: {objectives: {thrifty: {strategy: cost}}}
+models:
+  - {id: tiny, backend: llama_cpp, source: {file: tiny.gguf}}
+  - {id: large, backend: llama_cpp, source: {file: large.gguf}, slots: 2, ttl_s: 60}
+  - {id: far, backend: openai, url: 'http://127.0.0.1:9/v1'}
+"""
+MB = 1_000_000
+
+
+class Office:
+    """Desk and office of an app: settings, who means whom, where logs are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings: Settings = parse(FILE)
+        self.cards: tuple[ModelCard, ...] = ()
+        self.folder = folder
+        self.changes: list[Change] = []
+
+    def world(self) -> World:
+        return World()
+
+    def metrics(self) -> bytes:
+        return b""
+
+    def statistics(self) -> object:
+        return None
+
+    def point(self, alias: str, model_id: str) -> None:
+        self.settings = self.settings.model_copy(update={"aliases": {**self.settings.aliases, alias: model_id}})
+
+    def estimated_bytes(self, deployment_id: str) -> int:
+        return 90 * MB if deployment_id == "tiny" else 0
+
+    def log_path(self, deployment_id: str) -> Path | None:
+        return None if deployment_id == "far" else self.folder / f"{deployment_id}.log"
+
+    def administered(self, change: Change) -> None:
+        self.changes.append(change)
+
+
+class Answer(msgspec.Struct):
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Yard:
+    """A fleet with room for one of its two models of 100 MB."""
+
+    def __init__(self, folder: Path, key: str = "") -> None:
+        clock = SystemClock()
+        self.office = Office(folder)
+        self.backends = {
+            model.id: ScriptedBackend(
+                clock, model.id, is_managed=model.id != "far", footprint_bytes=100 * MB if model.id != "far" else 0
+            )
+            for model in self.office.settings.models
+        }
+        specs = tuple(DeploymentSpec.of(model.id, model) for model in self.office.settings.models)
+        settings = FleetSettings(memory_budget_gb=0.15, restart_backoff_s=0.01, min_resident_s=0)
+        self.fleet = Fleet(specs, self.backends, settings, clock, FakeHardware(10**9), drain_timeout_s=1)
+        self.admin = Admin(self.office, self.fleet, Gate(key), ("s3cret-value",))
+        self.shell = build_shell(self.office)
+        add_admin_routes(self.shell, self.admin)
+        self.now = clock.now
+
+    async def ask(
+        self, method: str, target: str, body: bytes = b"", client: str = "127.0.0.1", **headers: str
+    ) -> Answer:
+        """What the shell answers, as JSON where it is JSON."""
+        parts, sent = urlsplit(target), []
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(parts.path),
+            "raw_path": parts.path.encode(),
+            "query_string": parts.query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in ({"host": "localhost"} | headers).items()],
+            "client": (client, 1),
+            "server": ("127.0.0.1", 8001),
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.shell(scope, receive, send)
+        received = b"".join(message.get("body", b"") for message in sent)
+        heads = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        is_json = heads["content-type"].startswith("application/json")
+        return Answer(sent[0]["status"], json.loads(received) if is_json else received.decode(), heads)
+
+    async def states(self) -> dict[str, str]:
+        return {row["id"]: row["state"] for row in (await self.ask("GET", "/models")).body["data"]}
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        for _ in range(400):
+            if await holds():
+                return
+            await asyncio.sleep(0.005)
+        raise AssertionError(f"never so: {await self.states()}")
+
+
+Scene = Callable[[Yard], Awaitable[None]]
+
+
+def play(folder: Path, scene: Scene, key: str = "") -> Yard:
+    yard = Yard(folder, key)
+
+    async def run() -> None:
+        async with yard.fleet, yard.admin:
+            await scene(yard)
+
+    asyncio.run(run())
+    assert not any(backend.misuse for backend in yard.backends.values())
+    return yard
+
+
+def test_every_deployment_is_shown_in_full(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        await yard.ask("POST", "/models/tiny/load")
+        async with yard.fleet.lease("tiny", yard.now() + 5):
+            shown = (await yard.ask("GET", "/models")).body
+        tiny, large, far = shown["data"]
+        assert shown["memory"] == {"budget_bytes": 150 * MB, "used_bytes": 100 * MB, "gpus": []}
+        assert (tiny["backend"], tiny["tier"], tiny["state"], tiny["aliases"]) == (
+            "llama_cpp",
+            "hot",
+            "ready",
+            ["small"],
+        )
+        assert (tiny["in_flight"], tiny["slots"], tiny["idle_s"]) == (1, 1, None)
+        assert (tiny["memory"]["held_bytes"], tiny["memory"]["estimated_bytes"]) == (100 * MB, 90 * MB)
+        assert tiny["pid"] >= 50_000
+        assert 0 <= tiny["age_s"] < 5
+        assert (large["state"], large["memory"]["held_bytes"], large["memory"]["reserved_bytes"]) == (
+            "cold",
+            0,
+            100 * MB,
+        )
+        assert (large["slots"], large["ttl_s"]) == (2, 60)
+        assert not far["is_managed"]
+        [row] = (await yard.ask("GET", "/models/small")).body["data"]
+        assert row["id"] == "tiny"
+        assert row["idle_s"] >= 0
+
+    play(tmp_path, scene)
+
+
+def test_loads_and_unloads(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        loaded = await yard.ask("POST", "/models/small/load")
+        assert (loaded.status, loaded.body["done"], loaded.body["model"]) == (200, True, "tiny")
+        assert loaded.body["deployments"][0]["state"] == "ready"
+        assert (await yard.ask("POST", "/models/large/load")).status == 200  # the other leaves for it
+        assert await yard.states() == {"tiny": "cold", "large": "ready", "far": "ready"}
+        unloaded = await yard.ask("POST", "/models/large/unload")
+        assert (unloaded.status, unloaded.body["deployments"][0]["state"]) == (200, "cold")
+        assert (await yard.ask("POST", "/models/large/unload")).status == 200  # it is so already
+
+    yard = play(tmp_path, scene)
+    assert [(change.action, change.model_id, change.result) for change in yard.office.changes] == [
+        ("load", "tiny", "ok"),
+        ("load", "large", "ok"),
+        ("unload", "large", "ok"),
+        ("unload", "large", "ok"),
+    ]
+    assert {change.who for change in yard.office.changes} == {"127.0.0.1"}
+
+
+def test_a_busy_model_is_unloaded_when_it_is_idle(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        async with yard.fleet.lease("tiny", yard.now() + 5):
+            accepted = await yard.ask("POST", "/models/tiny/unload?wait_s=0.05")
+            assert (accepted.status, accepted.body["done"]) == (202, False)
+            [status] = accepted.body["deployments"]
+            assert (status["state"], status["in_flight"], status["leaving"]) == ("ready", 1, "unloaded")
+            assert not yard.office.changes
+            waiting = asyncio.create_task(yard.ask("POST", "/models/tiny/unload"))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert (await waiting).body["deployments"][0]["state"] == "cold"
+        await asyncio.sleep(0)
+        assert len(yard.office.changes) == 2
+
+    play(tmp_path, scene)
+
+
+def test_a_slow_load_goes_on_when_nobody_waits(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        yard.backends["tiny"].load_s = 0.2
+        accepted = await yard.ask("POST", "/models/tiny/load?wait_s=0")
+        assert (accepted.status, accepted.body["deployments"][0]["state"]) == (202, "starting")
+
+        async def is_ready() -> bool:
+            return (await yard.states())["tiny"] == "ready"
+
+        await yard.until(is_ready)
+        assert yard.backends["tiny"].start_count == 1
+
+    play(tmp_path, scene)
+
+
+def test_a_failed_load_says_why(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        yard.backends["tiny"].starts.extend([ScriptedStart(error="tiny: out of luck")] * 9)
+        answer = await yard.ask("POST", "/models/tiny/load")
+        assert (answer.status, answer.body["error"]["code"]) == (503, "loading_failed")
+        assert "out of luck" in answer.body["error"]["message"]
+        assert int(answer.headers["retry-after"]) >= 1
+        [row] = (await yard.ask("GET", "/models/tiny")).body["data"]
+        assert row["last_error"] == "tiny: out of luck"
+        assert yard.office.changes[0].result == "loading_failed"
+
+    play(tmp_path, scene)
+
+
+# ---------------------------------------------------------------- hot swap
+
+
+def put(model: str) -> bytes:
+    return json.dumps({"model": model}).encode()
+
+
+def test_an_alias_moves_when_the_new_model_is_ready(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        yard.backends["large"].load_s = 0.2
+        swap = asyncio.create_task(yard.ask("PUT", "/aliases/small", put("large")))
+        await asyncio.sleep(0.05)
+        [row] = (await yard.ask("GET", "/aliases")).body["data"]
+        assert row == {"id": "small", "model": "tiny", "moving_to": "large", "last_error": ""}
+        other = await yard.ask("PUT", "/aliases/small", put("far"))
+        assert (other.status, other.body["error"]["code"]) == (409, "conflict")
+        assert (await yard.ask("PUT", "/aliases/small", put("large"))).status == 200  # joins
+        answer = await swap
+        assert (answer.status, answer.body["alias"], answer.body["model"]) == (200, "small", "large")
+        assert yard.office.settings.aliases == {"small": "large"}
+        assert yard.backends["large"].start_count == 1
+        assert (await yard.ask("PUT", "/aliases/brand-new", put("small"))).body["model"] == "large"
+
+    yard = play(tmp_path, scene)
+    assert [(change.alias, change.model_id) for change in yard.office.changes] == [
+        ("small", "large"),
+        ("brand-new", "large"),
+    ]
+
+
+def test_a_failed_load_leaves_the_alias_as_it_is(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        yard.backends["large"].starts.extend([ScriptedStart(after_s=0.02, error="large: no such weights")] * 9)
+        answer = await yard.ask("PUT", "/aliases/small", put("large"))
+        assert (answer.status, answer.body["error"]["code"]) == (503, "loading_failed")
+        assert "no such weights" in answer.body["error"]["message"]
+        [row] = (await yard.ask("GET", "/aliases")).body["data"]
+        assert (row["model"], row["moving_to"]) == ("tiny", "")
+        assert "no such weights" in row["last_error"]
+        yard.backends["large"].starts.clear()
+        assert (await yard.ask("PUT", "/aliases/small", put("large"))).status == 200
+        [row] = (await yard.ask("GET", "/aliases")).body["data"]
+        assert (row["model"], row["last_error"]) == ("large", "")
+
+    play(tmp_path, scene)
+
+
+def test_a_swap_nobody_waits_for_still_happens(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        yard.backends["large"].load_s = 0.1
+        accepted = await yard.ask("PUT", "/aliases/small?wait_s=0", put("large"))
+        assert accepted.status == 202
+        assert yard.office.settings.aliases == {"small": "tiny"}
+
+        async def has_moved() -> bool:
+            return yard.office.settings.aliases == {"small": "large"}
+
+        await yard.until(has_moved)
+
+    play(tmp_path, scene)
+
+
+def test_what_is_under_way_ends_with_the_server(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        yard.backends["large"].load_s = 60
+        assert (await yard.ask("PUT", "/aliases/small?wait_s=0", put("large"))).status == 202
+
+    yard = play(tmp_path, scene)
+    assert yard.office.settings.aliases == {"small": "tiny"}
+    assert not yard.backends["large"].is_running
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status", "code", "said"),
+    [
+        ("POST", "/models/tinny/load", b"", 404, "model_not_found", "did you mean `tiny`?"),
+        ("GET", "/models/nobody", b"", 404, "model_not_found", "models are tiny, large, far"),
+        ("POST", "/models/far/unload", b"", 409, "conflict", "runs elsewhere"),
+        ("POST", "/models/far/sleep", b"", 409, "conflict", "runs elsewhere"),
+        ("GET", "/models/far/logs", b"", 404, "not_found", "its log is there"),
+        ("GET", "/models/tiny/logs", b"", 404, "not_found", "has not run on this machine yet"),
+        ("GET", "/models/tiny/logs?lines=0", b"", 400, "invalid_value", "lines"),
+        ("POST", "/models/tiny/load?wait_s=-1", b"", 400, "invalid_value", "wait_s"),
+        ("POST", "/models/tiny/explode", b"", 404, "not_found", "/docs"),
+        ("GET", "/models/tiny/load", b"", 405, "method_not_allowed", "GET"),
+        ("PUT", "/aliases/new", put("nobody"), 404, "model_not_found", "models are"),
+        ("PUT", "/aliases/large", put("tiny"), 409, "conflict", "a model's id"),
+        ("PUT", "/aliases/auto", put("tiny"), 409, "conflict", "the router's own name"),
+        ("PUT", "/aliases/thrifty", put("tiny"), 409, "conflict", "an objective's name"),
+        ("PUT", "/aliases/new", b"{}", 400, "invalid_value", "model"),
+        ("PUT", "/aliases/new", b"{", 400, "invalid_json", "JSON"),
+        ("PUT", "/aliases/new", put("x" * 70_000), 413, "request_too_large", "65536"),
+        ("PUT", "/aliases/a%20b", put("tiny"), 400, "invalid_value", "name"),
+    ],
+)
+def test_refusals(tmp_path: Path, method: str, target: str, body: bytes, status: int, code: str, said: str) -> None:
+    async def scene(yard: Yard) -> None:
+        answer = await yard.ask(method, target, body)
+        assert (answer.status, answer.body["error"]["code"]) == (status, code)
+        assert said in answer.body["error"]["message"]
+        assert not yard.office.changes
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize(("method", "target"), [("GET", "/models"), ("GET", "/aliases"), ("POST", "/models/tiny/load")])
+def test_every_door_is_behind_the_gate(tmp_path: Path, method: str, target: str) -> None:
+    async def open_gate(yard: Yard) -> None:
+        answer = await yard.ask(method, target, client="10.0.0.1")
+        assert (answer.status, answer.body["error"]["code"]) == (403, "permission_denied")
+        assert "server.admin_key_env" in answer.body["error"]["message"]
+
+    async def with_key(yard: Yard) -> None:
+        answer = await yard.ask(method, target)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert (await yard.ask(method, target, authorization="Bearer nonsense")).status == 401
+        assert (await yard.ask(method, target, client="10.0.0.1", authorization="Bearer the-key")).status == 200
+
+    play(tmp_path, open_gate)
+    play(tmp_path, with_key, key="the-key")
+
+
+# ---------------------------------------------------------------- logs
+
+
+def test_a_log_is_shown_from_its_end_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "tiny.log").write_text(
+        "".join(f"line {number}\n" for number in range(500)) + "api_key=abcdefgh s3cret-value\n"
+    )
+    (tmp_path / "tiny.log.1").write_text("earlier\n")
+
+    async def scene(yard: Yard) -> None:
+        answer = await yard.ask("GET", "/models/small/logs?lines=3")
+        assert answer.body == "line 498\nline 499\napi_key=[redacted] [redacted]\n"
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert len((await yard.ask("GET", "/models/tiny/logs")).body.splitlines()) == 100
+        assert (await yard.ask("GET", "/models/tiny/logs?previous=true")).body == "earlier\n"
+
+    play(tmp_path, scene)
