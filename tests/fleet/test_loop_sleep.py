@@ -258,3 +258,16 @@ def test_asleep_means_that_the_gpu_is_free_even_where_the_host_holds_more() -> N
         assert (await room.do(room.fleet.rest("a"), 1)).state == "asleep"
         assert room.fleet.world().used_bytes == 3 * GB
         assert [gpu.used_bytes for gpu in room.fleet.status().gpus] == [0]
+
+
+def test_memory_that_does_not_come_back_is_told_and_not_waited_for_forever() -> None:
+    @played(on_gpu=True)
+    async def scene(room: Bedroom) -> None:
+        await room.do(room.fleet.load("a"), 5)
+        room.hardware.gpu_processes = {1: ((0, 6 * GB),)}  # its process is gone from the list, its memory is not free
+        unloading = asyncio.create_task(room.fleet.unload("a"))
+        await room.clock.advance(4)
+        assert room.view("a").state == "stopping"
+        await room.clock.advance(2)
+        assert (await unloading).state == "cold"
+        assert room.view("a").last_error == "has stopped, but of its 6.00 GB on GPU 0, 0 MB are back"
