@@ -1,8 +1,8 @@
 """MAX Serve as an engine.
 
 Knows: the command line and the habits of MAX 26.7: it has no key, so it listens to this machine only; its health page
-says 200 as soon as it listens; it compiles a model at its first start, for minutes, and keeps that in its own cache.
-Does not know: processes, HTTP.
+says 200 as soon as it listens; it compiles a model at its first start, for minutes, and keeps that in its own cache; it
+refuses members of a request that it does not know. Does not know: processes, HTTP.
 """
 
 from pathlib import Path
@@ -11,10 +11,13 @@ import msgspec
 
 from pointsman.backends import external
 from pointsman.backends.managed import Launch, WarmUp
+from pointsman.backends.safetensors import read_facts
+from pointsman.errors import UpstreamError
 from pointsman.settings import MaxServeModel, Source
 from pointsman.types import Footprint, Kind
 
 KINDS = (Kind.CHAT, Kind.COMPLETION)
+WIDTHS = {"F32": 4, "BF16": 2, "F16": 2}
 RUNTIME_BYTES = 1_500_000_000
 
 
@@ -41,14 +44,31 @@ class MaxServe:
         flags = ["--port", "{port}", "--model-path", weights, "--served-model-name", model.id]
         flags += ["--max-batch-size", str(model.slots)]
         flags += ["--max-length", str(model.context_tokens)] if model.context_tokens else []
-        flags += ["--devices", model.devices] if model.devices else []
+        devices = model.devices or ("gpu:" + ",".join(map(str, range(len(model.gpus)))) if model.gpus else "")
+        flags += ["--devices", devices] if devices else []
         return tuple(flags)
 
     def warm_up(self) -> WarmUp:
         return external.warm_up(self._model.kinds or KINDS, self._model.id)
 
     def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
-        return Footprint(weights_bytes=external.weights_bytes(paths), overhead_bytes=RUNTIME_BYTES)
+        """On a CPU; what it takes of a GPU is nearly all of it, and the operator's word (`gpu_memory_gb`)."""
+        return Footprint(
+            weights_bytes=external.weights_bytes(paths),
+            kv_bytes=self._kv_bytes(paths[0] if paths else None),
+            overhead_bytes=RUNTIME_BYTES,
+        )
+
+    def _kv_bytes(self, folder: Path | None) -> int:
+        """Room for the longest request in each slot, in the weights' own number format."""
+        try:
+            facts = read_facts(folder) if folder else None
+        except UpstreamError:  # the engine says what is wrong with it; an estimate is always to be had
+            facts = None
+        if facts is None:
+            return 0
+        tokens = (self._model.context_tokens or facts.context_tokens) * self._model.slots
+        return tokens * facts.kv_values_per_token * WIDTHS.get(facts.dtype, 2)
 
     def __repr__(self) -> str:
         return f"MaxServe({self._model.id})"
