@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pyarrow import Table, parquet
 from tests.learning.graded_answers import answers, write_rows
 from typer.testing import CliRunner, Result
 
@@ -108,3 +109,33 @@ def test_a_model_joins_and_the_others_stay(profile: Path, tmp_path: Path) -> Non
     for old, new in zip(before, after, strict=True):
         assert {model: new[model]["mean"] for model in old} == {model: one["mean"] for model, one in old.items()}
     assert after[0]["newcomer"]["mean"] > after[1]["newcomer"]["mean"] + 0.2
+
+
+@pytest.mark.parametrize("weight", ["inf", "nan", "-1"])
+def test_a_cost_weight_is_a_number(profile: Path, tmp_path: Path, weight: str) -> None:
+    result = run("predict", "--profile", profile, "--cost-weight", weight, asked(tmp_path, "a"), tmp_path / "out.jsonl")
+    assert result.exit_code == 2
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_what_cannot_be_read_or_written_is_said_in_words(profile: Path, tmp_path: Path) -> None:
+    for arguments in (
+        ("fit", "--data", tmp_path / "none.jsonl", "--out", tmp_path / "p"),
+        ("evaluate", "--profile", tmp_path / "none", "--data", tmp_path / "none.jsonl"),
+        ("predict", "--profile", profile, tmp_path / "none.jsonl", tmp_path / "out.jsonl"),
+        ("predict", "--profile", profile, asked(tmp_path, "a"), tmp_path / "no folder" / "out.jsonl"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+        assert "Errno" not in result.output
+        assert "No such file or directory" in result.output
+
+
+def test_parquet_is_known_by_its_bytes(tmp_path: Path) -> None:
+    rows = [{name: getattr(row, name) for name in ("prompt", "model", "score", "cost")} for row in answers(40)]
+    source = tmp_path / "rows.parquet"
+    parquet.write_table(Table.from_pylist(rows), source)
+    for name in ("rows.pq", "rows"):
+        copy = tmp_path / name
+        copy.write_bytes(source.read_bytes())
+        assert run("fit", "--data", copy, "--out", tmp_path / "profile").exit_code == 0

@@ -317,3 +317,19 @@ def test_no_text_is_too_strange(text: str) -> None:
     second = stage(quick)
     refined = second.refine_now(ask(text), UNSURE)
     assert refined.use_case.label == "tts"
+
+
+@pytest.mark.parametrize(
+    "vector", [np.full(SIZE, np.nan, np.float32), np.ones(SIZE + 1, np.float32), np.ones((1, SIZE), np.float32)]
+)
+def test_what_is_no_vector_is_an_error_that_is_counted(vector: Vector) -> None:
+    class Odd(Slow):
+        def encode(self, text: str) -> Vector:
+            return vector
+
+    second = stage(Odd)
+    refined = entered(second, lambda: second.refine(ask("speak this"), UNSURE))
+    assert (refined.use_case, refined.stage, refined.degraded) == (UNSURE.use_case, 1, "error")
+    assert stage(Odd).refine_now(ask("speak this"), UNSURE).degraded == "error"
+    assert counts(second) == {"error": 1}
+    assert "VectorError" in second.statistics().last_error

@@ -94,7 +94,8 @@ def test_costs_that_are_known_in_part_and_prompts_that_are_alike_are_no_trouble(
     rows = [row for row in rows if row.model != "talker" or row.cost is None]
     told = QualityProfile(fit_profile(graded(rows)))
     costs = told.view("same 3").costs
-    assert costs[told.models.index("talker")] == 0
+    assert costs[told.models.index("talker")] == pytest.approx(1.0)  # what is not known is not free
+    assert "no costs of talker" in told.data.note
     assert costs.max() == pytest.approx(1.0, abs=0.2)
 
 
@@ -116,3 +117,23 @@ def test_what_cannot_be_fitted_is_refused(profile: QualityProfile) -> None:
         join_models(profile, graded(few))
     with pytest.raises(EvaluationError, match="no answers of reckoner"):
         evaluate(profile, world(60, models=("coder", "talker")))
+
+
+def test_what_is_graded_in_part_is_measured_in_part_and_said(profile: QualityProfile) -> None:
+    rows = answers(60, seed=3)
+    dropped = {row.prompt for row in rows[:30]}
+    part = graded([row for row in rows if row.model != "talker" or row.prompt not in dropped])
+    report = evaluate(profile, part)
+    assert report.questions == len(part.prompts) - len(dropped)
+    assert f"talker on {report.questions} of {len(part.prompts)}" in report.notes[0]
+    with pytest.raises(EvaluationError, match=f"talker on 0 of {len(part.prompts)}"):
+        nobody = msgspec.structs.replace(part, scores=np.where(np.arange(3) == 2, np.nan, part.scores))
+        evaluate(profile, nobody)
+
+
+def test_missing_costs_are_said(profile: QualityProfile) -> None:
+    rows = [
+        msgspec.structs.replace(row, cost=None if row.model == "coder" else row.cost) for row in answers(40, seed=4)
+    ]
+    (note,) = evaluate(profile, graded(rows)).notes
+    assert "costs are missing of coder" in note

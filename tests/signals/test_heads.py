@@ -196,3 +196,9 @@ def test_tool_need_follows_the_words() -> None:
 def test_without_the_built_in_rules_there_are_no_heads() -> None:
     signals = Classifier(RoutingSettings(builtin_rules=False)).measure(asked("Transcribe this"))
     assert (signals.novelty, signals.tool_need, signals.unsure) == (0.0, 0.0, ())
+
+
+def test_a_very_long_word_is_named_by_its_beginning() -> None:
+    signals = measured("transcribe " + "recording" * 500)
+    said = [why for one in (signals.use_case, signals.intent, signals.language) for why in one.evidence]
+    assert max(map(len, said)) < 300

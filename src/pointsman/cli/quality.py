@@ -2,21 +2,24 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pointsman.cli.common import lines_of
+from pointsman.cli.common import lines_of, written_whole
 from pointsman.policy.quality import Choice, Estimate, ProfileError, QualityProfile
+
+if TYPE_CHECKING:  # it reads Parquet, which `predict` does not need
+    from pointsman.learning.rows import Graded
 
 MISUSED = 2
 
 DataOption = Annotated[
     Path,
-    typer.Option("--data", help="Rows `prompt,model,score[,cost,latency_ms,group]`: JSON lines, or *.parquet."),
+    typer.Option("--data", help="Rows `prompt,model,score[,cost,latency_ms,group]`: JSON lines, or Parquet."),
 ]
 ProfileOption = Annotated[Path, typer.Option("--profile", help="A profile that `quality fit` wrote.")]
 
@@ -36,21 +39,17 @@ def fit(
     """Fit a profile to graded answers."""
     from pointsman.learning.fit import FitError, fit_profile
     from pointsman.learning.join import join_models
-    from pointsman.learning.rows import RowsError, read_graded
     from pointsman.policy.quality import encode
 
+    graded = _graded(data)
     try:
-        graded = read_graded(data)
         made = join_models(_load(join), graded) if join else fit_profile(graded, incumbent=incumbent, seed=seed)
-        out.write_bytes(encode(made))
-    except RowsError as error:
-        _refuse(*error.problems)
-    except (FitError, OSError) as error:
+    except FitError as error:
         _refuse(str(error))
-    else:
-        for note in graded.notes:
-            _err().print(f"Note: {note}.", markup=False)
-        _show_fit(QualityProfile(made), out)
+    with written_whole(out) as file:
+        file.write(encode(made))
+    _show_notes(*graded.notes, made.note)
+    _show_fit(QualityProfile(made), out)
 
 
 def predict(
@@ -65,18 +64,17 @@ def predict(
     incumbent: Annotated[str, typer.Option("--incumbent", help="The model to leave only on evidence.")] = "",
 ) -> None:
     """Estimate every model's quality on each prompt, with intervals, and choose."""
+    if not math.isfinite(cost_weight):
+        _refuse(f"--cost-weight must be a number from 0, not {cost_weight}")
     model = _load(profile)
     if incumbent and incumbent not in model.models:
         _refuse(f"the profile does not know {incumbent!r}; it knows: {', '.join(model.models)}")
-    try:
-        asked = _questions(source)
-        with target.open("wb") as out:
-            for one in asked:
-                view = model.view(one.prompt)
-                choice = model.choose(view, cost_weight, incumbent)
-                out.write(msgspec.json.encode(_answer(one, model.estimates(view), choice)) + b"\n")
-    except OSError as error:
-        _refuse(str(error))
+    asked = _questions(source)
+    with written_whole(target) as out:
+        for one in asked:
+            view = model.view(one.prompt)
+            choice = model.choose(view, cost_weight, incumbent)
+            out.write(msgspec.json.encode(_answer(one, model.estimates(view), choice)) + b"\n")
 
 
 def evaluate(
@@ -88,19 +86,17 @@ def evaluate(
 ) -> None:
     """Measure a profile on graded answers, beside its controls: APGR, CPT, AIQ, regret, with 95 % intervals."""
     from pointsman.learning import evaluate as evaluation
-    from pointsman.learning.rows import RowsError, read_graded
 
+    model, graded = _load(profile), _graded(data)
     try:
-        report = evaluation.evaluate(_load(profile), read_graded(data), seed=seed)
-    except RowsError as error:
-        _refuse(*error.problems)
-    except (evaluation.EvaluationError, OSError) as error:
+        report = evaluation.evaluate(model, graded, seed=seed)
+    except evaluation.EvaluationError as error:
         _refuse(str(error))
+    _show_notes(*graded.notes, *report.notes)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        if as_json:
-            typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
-        else:
-            Console(highlight=False).print(_table(report))
+        Console(highlight=False).print(_table(report))
 
 
 def add_quality(app: typer.Typer) -> None:
@@ -142,15 +138,34 @@ def _answer(question: Question, estimates: tuple[Estimate, ...], choice: Choice)
     return {"id": question.id, "scores": scores, "choice": choice.model_id}
 
 
+def _graded(path: Path) -> "Graded":
+    """The graded answers, or exit 2 saying what is wrong with them."""
+    from pointsman.learning.rows import RowsError, read_graded
+
+    try:
+        return read_graded(path)
+    except RowsError as error:
+        _refuse(*error.problems)
+    except OSError as error:
+        _refuse(f"{path}: cannot be read ({error.strerror or error}); name an existing file of graded answers")
+
+
 def _load(path: Path) -> QualityProfile:
     try:
         return QualityProfile.from_bytes(path.read_bytes())
-    except (ProfileError, OSError) as error:
+    except ProfileError as error:
         _refuse(f"{path}: {error}")
-        raise typer.Exit(MISUSED) from None
+    except OSError as error:
+        _refuse(f"{path}: cannot be read ({error.strerror or error}); name a profile that `quality fit` wrote")
 
 
-def _refuse(*problems: str) -> None:
+def _show_notes(*notes: str) -> None:
+    for note in notes:
+        if note:
+            _err().print(f"Note: {note.rstrip('.')}.", markup=False, soft_wrap=True)
+
+
+def _refuse(*problems: str) -> NoReturn:
     for problem in problems:
         _err().print(problem, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(MISUSED)

@@ -5,8 +5,9 @@ Knows: when to give up and what to call it. Does not know: how to encode (`e5`),
 
 1 The same words as before: the kept vector answers. 2 No encoder on this machine: `no_encoder`. 3 Too many are waiting:
 `busy`, at once. 4 The words are encoded, or an encode under way is joined. 5 Not there by the deadline: `deadline`, and
-the encode still fills the cache for the next one who asks. 6 The encoder raised: `error`. Whatever is degraded keeps
-its stage-1 labels. Nothing is left behind by a caller who leaves but an encode that already runs.
+the encode still fills the cache for the next one who asks. 6 The encoder raised, or gave no vector: `error`.
+Whatever is degraded keeps its stage-1 labels. Nothing is left behind by a caller who leaves but an encode that already
+runs.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from pointsman.encoder.base import Encoder, EncoderStatistics, Vector, Watcher
 from pointsman.encoder.flights import Flight, Flights
 from pointsman.encoder.recent import Recent, key_of
 from pointsman.settings import EncoderSettings
-from pointsman.signals.opinion import Opinion, words_for
+from pointsman.signals.opinion import Opinion, VectorError, words_for
 from pointsman.types import Request, Signals
 
 NO_ENCODER, BUSY, DEADLINE, ERROR = REASONS = ("no_encoder", "busy", "deadline", "error")
@@ -108,7 +109,11 @@ class SecondStage:
         return self._answer(request, signals, landed.result(), began_s, cached=False)
 
     def _answer(self, request: Request, signals: Signals, vector: Vector, began_s: float, *, cached: bool) -> Signals:
-        refined = self._opinion.combine(request, signals, vector)
+        try:
+            refined = self._opinion.combine(request, signals, vector)
+        except VectorError as error:
+            self._last_error = f"{type(error).__name__}: {error}"
+            return self._degrade(signals, ERROR)
         self._answered += 1
         self._cached += cached
         if self._watcher:

@@ -34,7 +34,8 @@ class Figure(Value, frozen=True):
 
 
 class Report(Value, frozen=True):
-    """All figures on `questions` questions; `strong` and `weak` are the pair of the recovered gap."""
+    """All figures on `questions` questions; `strong` and `weak` are the pair of the recovered gap. `notes`: what was
+    left out, and why."""
 
     questions: int
     models: tuple[str, ...]
@@ -42,6 +43,7 @@ class Report(Value, frozen=True):
     strong: str
     weak: str
     figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()
 
     def value(self, what: str) -> float:
         """One figure by name. KeyError where it is not in the report."""
@@ -85,8 +87,29 @@ def evaluate(profile: QualityProfile, graded: Graded, *, seed: int = 0) -> Repor
         figures += _money_figures(bench, seed)
     return Report(
         questions=len(bench.scores), models=tuple(names), incumbent=profile.incumbent,
-        strong=names[strong], weak=names[weak], figures=tuple(figures),
+        strong=names[strong], weak=names[weak], figures=tuple(figures), notes=_notes(bench, graded),
     )  # fmt: skip
+
+
+def _notes(bench: Bench, graded: Graded) -> tuple[str, ...]:
+    """Questions and figures that incomplete rows cost."""
+    notes = []
+    if len(bench.scores) < len(graded.prompts):
+        left = len(graded.prompts) - len(bench.scores)
+        notes.append(f"{left} of {len(graded.prompts)} questions left out; {_coverage(bench.profile, graded)}")
+    unpriced = np.isnan(bench.costs).sum(0)
+    if 0 < unpriced.sum() < bench.costs.size:
+        missing = (f"{model} on {count}" for model, count in zip(bench.profile.models, unpriced, strict=True) if count)
+        notes.append(f"no AIQ: costs are missing of {', '.join(missing)} questions")
+    return tuple(notes)
+
+
+def _coverage(profile: QualityProfile, graded: Graded) -> str:
+    """How many of the questions each model was graded on, where it was not on all."""
+    here = [graded.models.index(model) for model in profile.models]
+    counts = (~np.isnan(graded.scores[:, here])).sum(0)
+    partly = [f"{model} on {n}" for model, n in zip(profile.models, counts, strict=True) if n < len(graded.prompts)]
+    return f"not every model was graded on them: {', '.join(partly)} of {len(graded.prompts)}"
 
 
 def _bench(profile: QualityProfile, graded: Graded) -> Bench:
@@ -97,7 +120,9 @@ def _bench(profile: QualityProfile, graded: Graded) -> Bench:
     here = [graded.models.index(model) for model in profile.models]
     whole = np.flatnonzero(~np.isnan(graded.scores[:, here]).any(1))
     if len(whole) < 2:
-        raise EvaluationError("no two questions were answered by every model of the profile")
+        raise EvaluationError(
+            f"no two questions were answered by every model of the profile; {_coverage(profile, graded)}"
+        )
     prompts = tuple(graded.prompts[row] for row in whole)
     return Bench(
         profile=profile,

@@ -58,6 +58,7 @@ def fit_profile(graded: Graded, *, incumbent: str = "", seed: int = 0) -> Profil
         spread=fit_spread(unseen, blend, deviations, row, _check_cells(places.units, seed)),
         guard=Guard(z=Z_GUARD, novel=NOVEL, familiarity=_ladder(places.take(kept_rows(len(places.units))))),
         costs=fit_costs(graded.costs, parts.cells[FINE], places.units),
+        note=_note(graded),
     )
 
 
@@ -97,13 +98,23 @@ def _ladder(places: Places) -> Floats:
     return ladder
 
 
+def _note(graded: Graded) -> str:
+    """What a reader of the profile should know of its rows."""
+    without = [model for at, model in enumerate(graded.models) if np.isnan(graded.costs[:, at]).all()]
+    if not without or len(without) == len(graded.models):
+        return ""
+    return f"no costs of {', '.join(without)}: counted as dear as the dearest."
+
+
 def fit_costs(costs: Floats, cells: Cells, units: Floats) -> Costs | None:
-    """Mean costs, and a cell's shrunken ratio to them; a model without costs costs nothing. None: no costs at all."""
+    """Mean costs, and a cell's shrunken ratio to them; a model without costs counts as the dearest, since what is not
+    known is not free. None: no costs at all."""
     known = ~np.isnan(costs)
     if not known.any():
         return None
     means = np.where(known, costs, 0.0).sum(0) / np.maximum(known.sum(0), 1)
     dearest = float(means.max()) or 1.0
+    means[~known.any(0)] = dearest
     ratios = costs / np.maximum(means, 1e-12) - 1
     table = fit_cells(cells.centres, cells.sharpness, units, ratios.astype(np.float32)).deviations
     scaled = means / dearest

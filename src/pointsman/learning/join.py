@@ -51,11 +51,12 @@ def join_models(profile: QualityProfile, graded: Graded) -> ProfileData:
 
 
 def _costs(old: Costs | None, known: Floats) -> Costs | None:
-    """The new models' mean costs, the same in every cell."""
+    """The new models' mean costs, the same in every cell; one without costs counts as the dearest."""
     if old is None:
         return None
     seen = ~np.isnan(known)
     means = np.where(seen, known, 0.0).sum(0) / np.maximum(seen.sum(0), 1) / old.unit
+    means[~seen.any(0)] = max(1.0, float(old.means.max()))
     cells = np.broadcast_to(means, (len(old.cells), len(means)))
     return Costs(means=_beside(old.means, means), cells=_beside(old.cells, cells), unit=old.unit)
 

@@ -22,6 +22,7 @@ from pointsman.types import Value
 COLUMNS = ("prompt", "model", "score", "cost", "latency_ms", "group", "intent", "language", "complexity")
 TEXTS = ("group", "intent", "language", "complexity")
 PROBLEMS_SHOWN = 20
+PARQUET_SUFFIXES, PARQUET_MARK = (".parquet", ".pq"), b"PAR1"
 ROUNDING = 1e-6
 
 
@@ -79,9 +80,9 @@ class Graded(Value, frozen=True):
 
 
 def read_graded(path: str | Path) -> Graded:
-    """The table in a file: Parquet by its name's end, else JSON lines. Raises RowsError, OSError."""
+    """The table in a file: Parquet by its name's end or its first bytes, else JSON lines. Raises RowsError, OSError."""
     source = Path(path)
-    lines = _parquet(source) if source.suffix.lower() == ".parquet" else _json_lines(source)
+    lines = _parquet(source) if _is_parquet(source) else _json_lines(source)
     answers, problems, unknown = [], [], set()
     for place, found in lines:
         if isinstance(found, str):
@@ -99,6 +100,13 @@ def read_graded(path: str | Path) -> Graded:
         raise RowsError(problems)
     notes = (f"columns ignored: {', '.join(sorted(unknown))}",) if unknown else ()
     return graded(answers, notes)
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix.lower() in PARQUET_SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(len(PARQUET_MARK)) == PARQUET_MARK
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:

@@ -16,6 +16,7 @@ from pointsman.types import Scored
 
 STRONGEST = 0.98
 NOTHING = "nothing spoke for another label"
+LONGEST_SHOWN = 40  # characters of a word
 
 
 class Vote(NamedTuple):
@@ -72,6 +73,11 @@ def ranked(
         ),
         evidence=evidence(label),
     )
+
+
+def shown(word: str) -> str:
+    """A word as evidence: of a very long one the beginning."""
+    return word if len(word) <= LONGEST_SHOWN else f"{word[:LONGEST_SHOWN]}…"
 
 
 def certain(label: str, why: str) -> Scored:

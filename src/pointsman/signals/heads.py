@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointsman.signals.evidence import shown
 from pointsman.signals.features import BUCKETS, LONGEST_CHARS, names, pieces
 from pointsman.types import Complexity, Intent, UseCase
 
@@ -155,7 +156,8 @@ def spoke(said: Said, question: str, label: str, words: Sequence[str]) -> list[s
     at = _column(question, label)
     own = said.by_word[:, at] if at is not None else said.by_word[:, AGENT].max(axis=1)
     lean = sorted(zip(own.tolist(), range(len(words)), strict=True), reverse=True)[:TOLD]
-    return list(dict.fromkeys(words[place] for place in sorted(place for value, place in lean if value >= LEAST_TOLD)))
+    places = sorted(place for value, place in lean if value >= LEAST_TOLD)
+    return list(dict.fromkeys(shown(words[place]) for place in places))
 
 
 def _column(question: str, label: str) -> int | None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pointsman.signals.evidence import shown
 from pointsman.signals.identify import Guess, Identifier, cld2
 from pointsman.signals.ngrams import Weighed
 from pointsman.signals.scripts import COMMON, LANGUAGE_OF, LATIN, by_script
@@ -212,7 +213,7 @@ def _ranked(judge: Judge, weighed: Weighed, p: list[float], what: str, why: str,
         for at in order[1 : 1 + MOST_NAMED]
         if p[at] >= LEAST_NAMED
     )
-    said = f"{what}, most of all “{loudest}”{why}" if loudest else f"{what}{why}"
+    said = f"{what}, most of all “{shown(loudest)}”{why}" if loudest else f"{what}{why}"
     return Scored(label=label, p=round(p[best], 4), alternatives=alternatives, evidence=(said,))
 
 

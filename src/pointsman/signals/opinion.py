@@ -55,6 +55,10 @@ TASK, HARD, NEED = slice(0, 8), slice(8, 11), slice(11, 13)
 COLUMNS = 13
 
 
+class VectorError(ValueError):
+    """What the encoder gave is no vector that these heads were made for: another length, or not all numbers."""
+
+
 class Trust(NamedTuple):
     """The exponents of the pool."""
 
@@ -86,7 +90,10 @@ class Opinion:
         self._abstain_below = abstain_below
 
     def combine(self, request: Request, signals: Signals, vector: Floats) -> Signals:
-        """Stage 2: the open questions answered by both. `vector`: the encoder's, of `words_for(request)`."""
+        """Stage 2: the open questions answered by both. `vector`: the encoder's, of `words_for(request)`. Raises
+        VectorError."""
+        if vector.shape != self._heads.centre.shape or not np.isfinite(vector).all():
+            raise VectorError(f"a vector of shape {vector.shape}; wanted {self._heads.centre.shape}, all of it finite")
         own = self._heads.tell(vector, request.media)
         answers = {name: self._answer(name, signals, own[name]) for name in signals.unsure if name in SAFE}
         use_case = answers.get(USE_CASE, signals.use_case)
