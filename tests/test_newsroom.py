@@ -1,14 +1,17 @@
 """The fleet's news reach the log and the metrics."""
 
+import asyncio
 import os
 
 from pointsman.clock import SystemClock
+from pointsman.edge.admin import Action, Change
 from pointsman.fleet import events as fleet
 from pointsman.fleet.values import Why
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.writer import LineWriter
 from pointsman.newsroom import Newsroom
+from pointsman.testing.clock import FakeClock
 from pointsman.types import World
 
 NEWS: tuple[fleet.News, ...] = (
@@ -67,5 +70,55 @@ def test_all_news_are_written_and_counted() -> None:
         'agent_router_fleet_loads_total{model="m",result="failed"} 1.0',
         'agent_router_fleet_exits_total{model="m"} 1.0',
         'agent_router_fleet_evictions_total{model="m"} 1.0',
+        'agent_router_fleet_sleeps_total{model="m",result="ok"} 1.0',
+        'agent_router_fleet_sleeps_total{model="m",result="failed"} 1.0',
+        'agent_router_fleet_sleep_seconds_sum{model="m"} 1.5',
+        'agent_router_fleet_wakes_total{model="m",result="ok"} 1.0',
+        'agent_router_fleet_wakes_total{model="m",result="failed"} 1.0',
+        'agent_router_fleet_wake_seconds_sum{model="m"} 0.7',
     ):
         assert series in exposition
+
+
+def test_a_switch_is_from_the_eviction_to_the_answer() -> None:
+    metrics, clock = Metrics(["a", "b", "c"], World, "0"), FakeClock()
+    log = Log(LineWriter(os.open(os.devnull, os.O_WRONLY)), clock)
+    newsroom = Newsroom(log, metrics.fleet, frozenset(), clock)
+
+    def loaded(model: str, load_s: float) -> None:
+        newsroom.hear(fleet.Loaded(deployment_id=model, model_id=model, load_s=load_s, memory_bytes=1))
+
+    async def scene() -> None:
+        loaded("a", 1.0)  # nobody left for it
+        for victim in ("a", "c"):
+            gone = fleet.Unloading(deployment_id=victim, model_id=victim, why=Why.EVICTED, age_s=1, memory_bytes=1)
+            newsroom.hear(gone)
+            await clock.advance(0.25)
+        await clock.advance(2)
+        loaded("b", 2.0)  # began when both had gone
+        await clock.advance(9)
+        loaded("c", 1.0)
+
+    asyncio.run(scene())
+    log.close()
+    exposition = metrics.render().decode()
+    assert 'agent_router_fleet_switch_seconds_sum{model="b"} 2.5' in exposition
+    assert 'agent_router_fleet_switch_seconds_count{model="b"} 1.0' in exposition
+    assert 'agent_router_fleet_switch_seconds_count{model="c"}' not in exposition
+
+
+def test_an_operator_s_change_is_written_and_counted() -> None:
+    readable, writable = os.pipe()
+    log, metrics = Log(LineWriter(writable), SystemClock()), Metrics(["m"], World, "0")
+    newsroom = Newsroom(log, metrics.fleet)
+    newsroom.hear_change(Change(action=Action.LOAD, model_id="m", result="loading_failed", who="127.0.0.1"))
+    newsroom.hear_change(Change(action=Action.POINT, model_id="m", result="ok", who="127.0.0.1", alias="small"))
+    log.close()
+    os.close(writable)
+    with os.fdopen(readable, "rb") as lines:
+        first, second = lines.read().decode().splitlines()
+    assert '"level":"warning"' in first
+    assert "load m: loading_failed" in first
+    assert "point small → m: ok" in second
+    exposition = metrics.render().decode()
+    assert 'agent_router_admin_changes_total{action="load",model="m",result="loading_failed"} 1.0' in exposition

@@ -41,6 +41,7 @@ from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.gateway import Gateway
 from pointsman.ledger.conversations import Conversations
 from pointsman.ledger.entry import Ledger
+from pointsman.ledger.fleet_metrics import GpuMemory
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
@@ -82,8 +83,9 @@ class App:
         self.fleet = self._build_fleet()
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
-        self._newsroom = Newsroom(self.log, self._metrics.fleet, attached)
+        self._newsroom = Newsroom(self.log, self._metrics.fleet, attached, self.clock)
         self.fleet.subscribe(self._newsroom.hear)
+        self._metrics.fleet.watch_gpus(self._gpus)
         self._conversations = Conversations(self.clock.now)
         latencies = Latencies()
         self.admission = self._build_admission()
@@ -215,6 +217,9 @@ class App:
 
     def statistics(self) -> Statistics:
         return self.stats.snapshot()
+
+    def _gpus(self) -> tuple[GpuMemory, ...]:
+        return tuple((gpu.index, gpu.used_bytes, gpu.budget_bytes) for gpu in self.fleet.status().gpus)
 
     # The operator's Office.
 

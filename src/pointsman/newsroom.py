@@ -1,5 +1,6 @@
 """The fleet's news as log lines and metrics: rooms of one level that may not know each other meet here."""
 
+from pointsman.clock import Clock, SystemClock
 from pointsman.edge.admin import OK, Change
 from pointsman.fleet import events as fleet
 from pointsman.fleet.values import Why
@@ -11,10 +12,14 @@ from pointsman.ledger.log import Log
 class Newsroom:
     """Subscribes to the fleet. `attached`: deployments that run elsewhere, which nobody here loads or stops."""
 
-    def __init__(self, log: Log, metrics: FleetMetrics, attached: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, log: Log, metrics: FleetMetrics, attached: frozenset[str] = frozenset(), clock: Clock | None = None
+    ) -> None:
         self._log = log
         self._metrics = metrics
         self._attached = attached
+        self._clock = clock or SystemClock()
+        self._room_made_s: list[float] = []
 
     def hear(self, news: fleet.News) -> None:
         """Count the news and write it down."""
@@ -50,12 +55,31 @@ class Newsroom:
         match news:
             case fleet.Loaded():
                 self._metrics.loaded(news.model_id, news.load_s)
+                self._count_switch(news.model_id, news.load_s)
+            case fleet.Woke():
+                self._metrics.woke(news.model_id, news.took_s)
+                self._count_switch(news.model_id, news.took_s)
+            case fleet.FellAsleep():
+                self._metrics.slept(news.model_id, news.took_s)
+            case fleet.Sleepless():
+                self._metrics.sleep_failed(news.model_id)
+            case fleet.WakeUpFailed():
+                self._metrics.wake_failed(news.model_id)
             case fleet.LoadFailed():
                 self._metrics.load_failed(news.model_id)
             case fleet.Died():
                 self._metrics.exited(news.model_id)
             case fleet.Unloading(why=Why.EVICTED):
                 self._metrics.evicted(news.model_id, news.age_s)
+                self._room_made_s.append(self._clock.now())
+
+    def _count_switch(self, model_id: str, took_s: float) -> None:
+        """A load that began after an eviction is taken to be the one it was for."""
+        now_s = self._clock.now()
+        before = [at_s for at_s in self._room_made_s if at_s <= now_s - took_s]
+        if before:
+            self._metrics.switched(model_id, now_s - before[0])
+        self._room_made_s = [at_s for at_s in self._room_made_s if at_s > now_s - took_s]
 
 
 def _of_change(change: Change) -> Event:

@@ -30,6 +30,13 @@ MORE = {
     "agent_router_fleet_load_seconds",
     "agent_router_fleet_evictions_total",
     "agent_router_fleet_age_at_eviction_seconds",
+    "agent_router_fleet_switch_seconds",
+    "agent_router_fleet_sleeps_total",
+    "agent_router_fleet_sleep_seconds",
+    "agent_router_fleet_wakes_total",
+    "agent_router_fleet_wake_seconds",
+    "agent_router_fleet_gpu_memory_used_bytes",
+    "agent_router_fleet_gpu_memory_budget_bytes",
     "agent_router_fleet_exits_total",
     "agent_router_fleet_restarts_total",
     "agent_router_fleet_memory_used_bytes",
@@ -99,6 +106,11 @@ def test_names_and_labels_are_the_contract() -> None:
     metrics.fleet.loaded("small", 0.7)
     metrics.fleet.evicted("large", 60.0)
     metrics.fleet.exited("small")
+    metrics.fleet.switched("small", 1.5)
+    metrics.fleet.slept("small", 0.5)
+    metrics.fleet.woke("small", 0.5)
+    metrics.fleet.watch_gpus(lambda: ((0, 6, 8), (1, 0, 8)))
+    assert value(metrics, "agent_router_fleet_gpu_memory_used_bytes", gpu="0") == 6
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

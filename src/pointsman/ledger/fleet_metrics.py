@@ -14,6 +14,7 @@ from pointsman.ledger.series import UNKNOWN, Maker
 from pointsman.types import Breaker, DeploymentView, Tier, World
 
 LOAD_S = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600)
+NAP_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 AGE_S = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 HEALTH = {Breaker.CLOSED: 1.0, Breaker.HALF_OPEN: 0.5, Breaker.OPEN: 0.0}
 GAUGES = (
@@ -23,6 +24,10 @@ GAUGES = (
     ("memory_bytes", "Memory accounted to a deployment"),
     ("ready_in_seconds", "Estimated time until a deployment could answer; 0 where it could now"),
 )
+
+
+GpuMemory = tuple[int, int, int]
+"""A GPU's index, the bytes that are taken or promised, its budget."""
 
 
 class FleetMetrics:
@@ -41,12 +46,27 @@ class FleetMetrics:
         self._age_s = make.histogram(
             "agent_router_fleet_age_at_eviction_seconds", "How long an evicted model had been ready", ("model",), AGE_S
         )
+        self._switch_s = make.histogram(
+            "agent_router_fleet_switch_seconds",
+            "From the first eviction before a load or a wake-up began to the warm-up answer",
+            ("model",),
+            LOAD_S,
+        )
+        self._naps = make.counter("agent_router_fleet_sleeps", "Models told to sleep, by result", ("model", "result"))
+        self._nap_s = make.histogram(
+            "agent_router_fleet_sleep_seconds", "How long it took until the memory was back", ("model",), NAP_S
+        )
+        self._wakes = make.counter("agent_router_fleet_wakes", "Models told to wake, by result", ("model", "result"))
+        self._wake_s = make.histogram(
+            "agent_router_fleet_wake_seconds", "Time from the decision to wake to the warm-up answer", ("model",), NAP_S
+        )
         self._exits = make.counter("agent_router_fleet_exits", "Children that ended without being asked to", ("model",))
         self._changes = make.counter(
             "agent_router_admin_changes",
             "Changes an operator asked for, by result: ok or an error's code",
             ("action", "model", "result"),
         )
+        self._registry = make.registry
         make.registry.register(_World(tuple(sorted(self._models)), world))
 
     def loaded(self, model_id: str, load_s: float) -> None:
@@ -64,6 +84,28 @@ class FleetMetrics:
         self._evictions[model,].inc()
         self._age_s[model,].observe(age_s)
 
+    def switched(self, model_id: str, switch_s: float) -> None:
+        """A model is ready for which another had to leave, `switch_s` seconds ago."""
+        self._switch_s[self._label(model_id),].observe(switch_s)
+
+    def slept(self, model_id: str, took_s: float) -> None:
+        """A model sleeps, and its memory is back."""
+        model = self._label(model_id)
+        self._naps[model, "ok"].inc()
+        self._nap_s[model,].observe(took_s)
+
+    def sleep_failed(self, model_id: str) -> None:
+        self._naps[self._label(model_id), "failed"].inc()
+
+    def woke(self, model_id: str, took_s: float) -> None:
+        """A model that slept has given its warm-up answer."""
+        model = self._label(model_id)
+        self._wakes[model, "ok"].inc()
+        self._wake_s[model,].observe(took_s)
+
+    def wake_failed(self, model_id: str) -> None:
+        self._wakes[self._label(model_id), "failed"].inc()
+
     def exited(self, model_id: str) -> None:
         """A child ended without being asked to."""
         self._exits[self._label(model_id),].inc()
@@ -72,8 +114,40 @@ class FleetMetrics:
         """An operator's change has ended. Actions and results are closed sets."""
         self._changes[action, self._label(model_id), result].inc()
 
+    def watch_gpus(self, gpus: Callable[[], tuple[GpuMemory, ...]]) -> None:
+        """Read the GPUs' memory on every scrape."""
+        self._registry.register(_Gpus(gpus))
+
     def _label(self, model_id: str) -> str:
         return model_id if model_id in self._models else UNKNOWN
+
+
+class _Gpus(Collector):
+    """Gauges of the GPUs' memory, read while they are being scraped."""
+
+    def __init__(self, gpus: Callable[[], tuple[GpuMemory, ...]]) -> None:
+        self._gpus = gpus
+
+    def describe(self) -> Iterable[Metric]:
+        """Names without reading anything."""
+        return self._families(())
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families(self._gpus())
+
+    @staticmethod
+    def _families(gpus: tuple[GpuMemory, ...]) -> Iterator[Metric]:
+        used = GaugeMetricFamily(
+            "agent_router_fleet_gpu_memory_used_bytes", "A GPU's memory accounted to managed models", labels=("gpu",)
+        )
+        budget = GaugeMetricFamily(
+            "agent_router_fleet_gpu_memory_budget_bytes", "A GPU's memory all managed models may take", labels=("gpu",)
+        )
+        for index, used_bytes, budget_bytes in gpus:
+            used.add_metric((str(index),), used_bytes)
+            budget.add_metric((str(index),), budget_bytes)
+        yield used
+        yield budget
 
 
 class _World(Collector):
