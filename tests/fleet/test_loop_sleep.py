@@ -3,6 +3,7 @@ hold, on a fake clock."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from pointsman.errors import Refused
 from pointsman.fleet.events import Died, FellAsleep, Loaded, News, Sleepless, Unloading, WakeUpFailed, Woke
 from pointsman.fleet.hardware import Gpu
 from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.fleet.remembered import Remembered
 from pointsman.settings import FleetSettings
 from pointsman.testing.clock import FakeClock
 from pointsman.testing.hardware import FakeHardware
@@ -25,7 +27,9 @@ GPU = Gpu(index=0, name="A", total_bytes=10 * GB, used_bytes=0)
 class Bedroom:
     """Two models of 600 MB awake and 50 MB asleep each, in 1 GB; or on one GPU, 6 GB each."""
 
-    def __init__(self, *, on_gpu: bool = False, sleep_after_s: float | None = None) -> None:
+    def __init__(
+        self, *, on_gpu: bool = False, sleep_after_s: float | None = None, remembered: Remembered | None = None
+    ) -> None:
         self.clock = FakeClock()
         self.hardware = FakeHardware(20 * GB, gpus=(GPU,) if on_gpu else ())
         self.sleepers = {
@@ -45,7 +49,7 @@ class Bedroom:
             DeploymentSpec(id=name, model_id=f"model-{name}", sleep_after_s=sleep_after_s) for name in self.sleepers
         )
         settings = FleetSettings(memory_budget_gb=4 if on_gpu else 1)
-        self.fleet = Fleet(specs, self.sleepers, settings, self.clock, self.hardware)
+        self.fleet = Fleet(specs, self.sleepers, settings, self.clock, self.hardware, remembered=remembered)
         self.news: list[News] = []
         self.fleet.subscribe(self.news.append)
 
@@ -271,3 +275,32 @@ def test_memory_that_does_not_come_back_is_told_and_not_waited_for_forever() -> 
         await room.clock.advance(2)
         assert (await unloading).state == "cold"
         assert room.view("a").last_error == "has stopped, but of its 6.00 GB on GPU 0, 0 MB are back"
+
+
+# ------------------------------------------------------------ remembered
+
+
+def test_the_next_run_knows_what_this_one_measured(tmp_path: Path) -> None:
+    def run_once(scene: Callable[[Bedroom], Awaitable[None]]) -> None:
+        async def run() -> None:
+            room = Bedroom(remembered=Remembered(tmp_path / "fleet.json", {"a": "x", "b": "y"}))
+            async with room.fleet:
+                await scene(room)
+
+        asyncio.run(asyncio.wait_for(run(), 20))
+
+    async def first(room: Bedroom) -> None:
+        room.sleepers["a"].holds_bytes = 800 * MB  # more than its estimate
+        await room.do(room.fleet.load("a"), 5)
+        await room.do(room.fleet.rest("a"), 1)
+        await room.do(room.fleet.wake("a"), 1)
+        await room.do(room.fleet.unload("a"), 1)
+
+    async def second(room: Bedroom) -> None:
+        known, stranger = room.fleet.status().deployments
+        assert (known.memory.reserved_bytes, known.memory.asleep_bytes) == (800 * MB, 50 * MB)
+        assert (known.load_s, known.wake_s) == (5, 1)
+        assert (stranger.memory.reserved_bytes, stranger.load_s) == (600 * MB, None)
+
+    run_once(first)
+    run_once(second)

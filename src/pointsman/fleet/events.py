@@ -134,12 +134,17 @@ class Measured(About, frozen=True):
 
 
 class Estimated(About, frozen=True):
-    """What it would take, what when asleep (0: it cannot sleep), and what would have to be fetched first."""
+    """What it would take, what when asleep (0: it cannot sleep), and what would have to be fetched first.
+
+    `load_s`, `wake_s`: how long that took in an earlier run; None: unknown.
+    """
 
     footprint_bytes: int
     missing_bytes: int = 0
     gpu_bytes: Sizes = ()
     asleep_bytes: int = 0
+    load_s: float | None = None
+    wake_s: float | None = None
 
 
 class Unload(About, frozen=True):

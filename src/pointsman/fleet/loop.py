@@ -16,18 +16,32 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from pointsman.backends.base import Sleeper
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
 from pointsman.fleet.breaker import mode_at
-from pointsman.fleet.events import Drain, Estimated, News, Refuse, Release, Report, Rest, Taken, Tick, Unload
+from pointsman.fleet.events import (
+    Drain,
+    FellAsleep,
+    Loaded,
+    News,
+    Refuse,
+    Release,
+    Report,
+    Rest,
+    Taken,
+    Tick,
+    Unload,
+    Woke,
+)
 from pointsman.fleet.hands import Hands
 from pointsman.fleet.hardware import Hardware
 from pointsman.fleet.health import Prober
 from pointsman.fleet.loader import Backend, Loader
 from pointsman.fleet.machine import initial
 from pointsman.fleet.memory import Sizes
+from pointsman.fleet.remembered import Remembered
 from pointsman.fleet.status import FleetStatus, status_of
+from pointsman.fleet.survey import Surveyor
 from pointsman.fleet.timing import within
 from pointsman.fleet.values import (
     GB,
@@ -49,11 +63,14 @@ from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
 __all__ = ["DeploymentSpec", "Fleet"]
 
+MEASURED = (Loaded, FellAsleep, Woke)
+
 
 class Fleet:
     """All deployments. `async with fleet:` runs it; leaving drains it and stops every child.
 
-    `missing_bytes(deployment_id)`: how much would have to be fetched before a load; cheap.
+    `missing_bytes(deployment_id)`: how much would have to be fetched before a load; cheap. `remembered`: what earlier
+    runs measured.
     """
 
     def __init__(
@@ -65,18 +82,24 @@ class Fleet:
         hardware: Hardware,
         *,
         missing_bytes: Callable[[str], int] = lambda _: 0,
+        remembered: Remembered | None = None,
         drain_timeout_s: float = 30.0,
     ) -> None:
         self._specs = {spec.id: spec for spec in deployments}
-        self._backends = backends
         self._clock = clock
-        self._missing_bytes = missing_bytes
         self._drain_timeout_s = drain_timeout_s
         budget_bytes, gpu_budgets = _budgets(settings, hardware, deployments)
-        self._knows_gpus = bool(gpu_budgets)
         self._writer = Writer(initial(deployments, Rules.of(settings), budget_bytes, gpu_budgets), clock)
         self._loader = Loader(backends, clock, hardware, self._writer.apply)
         self._hands = Hands(self._loader, clock, self._writer.apply)
+        self._surveyor = Surveyor(
+            backends,
+            clock,
+            self._writer.apply,
+            missing_bytes=missing_bytes,
+            remembered=remembered or Remembered(),
+            counts_gpus=bool(gpu_budgets),
+        )
         self._prober = Prober(
             backends,
             clock,
@@ -84,13 +107,14 @@ class Fleet:
             settings.probe_interval_s,
             look=self._writer.known,
             tell=self._writer.apply,
-            survey=self._survey,
+            survey=self._surveyor.look,
         )
         self._group = asyncio.TaskGroup()
         self._watches: list[asyncio.Task[None]] = []
         self._preloads: dict[str, asyncio.Future[Answer]] = {}
         self._entered_s = 0.0
         self._view = WorldView()
+        self.subscribe(self._learn)
 
     # ------------------------------------------------------------ for dispatch and the router
 
@@ -205,7 +229,7 @@ class Fleet:
         self._entered_s = self._clock.now()
         managed = [spec for spec in self._specs.values() if spec.is_managed]
         for spec in managed:
-            self._survey(spec.id)
+            self._surveyor.look(spec.id)
         for spec in managed:
             if spec.preload:
                 self._preload(spec.id)
@@ -227,6 +251,7 @@ class Fleet:
                 task.cancel()
             try:
                 await self._loader.close()
+                await self._remember()
             finally:
                 self._hands.close()
                 # A task group wraps the body's own error in a group; only a cancellation, maybe its own, concerns it.
@@ -246,24 +271,16 @@ class Fleet:
         d = state.deployments[deployment_id]
         return view_of(d, self._clock.now(), pid, is_draining=state.is_draining)
 
-    def _survey(self, deployment_id: str) -> None:
-        """What a cold deployment would take. Unreadable weights say nothing here; the load will say what is wrong."""
-        backend = self._backends[deployment_id]
-        try:
-            footprint = backend.footprint()
-        except PointsmanError:
-            return
-        can_sleep = isinstance(backend, Sleeper) and backend.can_sleep
-        self._writer.apply(
-            Estimated(
-                at_s=self._clock.now(),
-                deployment_id=deployment_id,
-                footprint_bytes=footprint.total_bytes,
-                missing_bytes=self._missing_bytes(deployment_id),
-                gpu_bytes=footprint.gpu_bytes if self._knows_gpus else (),
-                asleep_bytes=footprint.asleep_bytes if can_sleep else 0,
-            )
-        )
+    async def _remember(self) -> None:
+        """The last word: what was measured since the last start counts too."""
+        for d in self._writer.state.deployments.values():
+            self._surveyor.learn(d)
+        await asyncio.to_thread(self._surveyor.remembered.write)
+
+    def _learn(self, news: News) -> None:
+        """Measured figures are written when one is new: seldom, and not by this thread."""
+        if isinstance(news, MEASURED) and self._surveyor.learn(self._writer.state.deployments[news.deployment_id]):
+            self._group.create_task(asyncio.to_thread(self._surveyor.remembered.write), name="remember")
 
     def _preload(self, deployment_id: str) -> None:
         ticket, answer = self._writer.ask(deployment_id, INFINITY, for_load=True, may_evict=False)

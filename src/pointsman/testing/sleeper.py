@@ -15,6 +15,7 @@ Sizes = tuple[tuple[int, int], ...]
 class ScriptedSleeper(ScriptedBackend):
     """Holds its footprint awake and `asleep_bytes` asleep, on the host and on GPUs (asleep: nothing there).
 
+    `holds_bytes`: what it holds awake on the host, where that is not what it estimates.
     `nap_s`: how long falling asleep and waking take. `sleep_problem`, `wake_problem`: what they raise; empty: nothing.
     `keeps`: it says that it sleeps and gives nothing back.
     """
@@ -36,6 +37,7 @@ class ScriptedSleeper(ScriptedBackend):
         self.asleep_bytes = asleep_bytes
         self.nap_s = nap_s
         self.sleep_problem = self.wake_problem = ""
+        self.holds_bytes: int | None = None
         self.keeps = False
         self.is_asleep = False
         self.sleep_count = self.wake_count = 0
@@ -51,7 +53,7 @@ class ScriptedSleeper(ScriptedBackend):
 
     async def start(self) -> Running:
         running = await super().start()
-        self._hold(self.footprint_bytes, self.gpu_bytes)
+        self._hold_all()
         return running
 
     async def sleep(self) -> None:
@@ -69,13 +71,16 @@ class ScriptedSleeper(ScriptedBackend):
         if self.wake_problem:
             raise UpstreamError(self.wake_problem, code="loading_failed")
         self.is_asleep = False
-        self._hold(self.footprint_bytes, self.gpu_bytes)
+        self._hold_all()
 
     def crash(self, code: int = -9, words: str = "") -> None:
         """It ends now, and holds nothing."""
         super().crash(code, words)
         self.is_asleep = False
         self._hold(0, ())
+
+    def _hold_all(self) -> None:
+        self._hold(self.footprint_bytes if self.holds_bytes is None else self.holds_bytes, self.gpu_bytes)
 
     def _hold(self, host_bytes: int, gpu_bytes: Sizes) -> None:
         if self.pid is not None:
