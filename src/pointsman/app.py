@@ -38,11 +38,13 @@ from pointsman.encoder.service import SecondStage
 from pointsman.errors import ConfigError, PointsmanError
 from pointsman.fleet.hardware import HostHardware
 from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.fleet.remembered import Remembered
 from pointsman.gateway import Gateway
 from pointsman.ledger.conversations import Conversations
 from pointsman.ledger.entry import Ledger
 from pointsman.ledger.fleet_metrics import GpuMemory
 from pointsman.ledger.latencies import Latencies
+from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
@@ -60,6 +62,7 @@ from pointsman.types import DeploymentView, Request, Tier, World
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 LOG_FOLDER = "logs"
+FIGURES_FILE = "fleet.json"
 COLD_START_S = 20.0
 
 
@@ -137,6 +140,7 @@ class App:
             self.clock,
             self._hardware,
             missing_bytes=self._missing_bytes,
+            remembered=self._remembered(),
             drain_timeout_s=self.settings.server.drain_timeout_s,
         )
 
@@ -148,6 +152,14 @@ class App:
     @property
     def _log_dir(self) -> Path:
         return self.settings.cache_path() / LOG_FOLDER
+
+    def _remembered(self) -> Remembered:
+        """What earlier runs measured."""
+        remembered = Remembered.of_models(self.settings.cache_path() / FIGURES_FILE, self._models)
+        if remembered.problem:
+            message = f"measured figures of earlier runs are ignored: {remembered.problem}"
+            self.log.event(Event(name="figures_ignored", message=message, level="warning"))
+        return remembered
 
     def _missing_bytes(self, deployment_id: str) -> int:
         """What would have to be fetched before a deployment could start."""
