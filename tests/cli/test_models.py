@@ -166,7 +166,7 @@ def test_80_columns_hold_the_widest_row() -> None:
     assert lines[0] == "Memory 12.34 GB of 64.00 GB · http://127.0.0.1:8001"
     assert "died (signal 9)" in text
     assert len(lines) < 12
-    assert BUSY["id"] in "".join(line.split(" ")[0] for line in lines[2:])  # folded, not cut
+    assert str(BUSY["id"]) in "".join(line.split(" ")[0] for line in lines[2:])  # folded, not cut
 
 
 def test_what_one_waits_for_says_how_long() -> None:

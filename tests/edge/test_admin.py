@@ -15,10 +15,12 @@ from pointsman.edge.admin import Admin, Change
 from pointsman.edge.admin_routes import add_admin_routes
 from pointsman.edge.gate import Gate
 from pointsman.edge.shell import build_shell
+from pointsman.fleet.hardware import Gpu
 from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.settings import FleetSettings, Settings, parse
 from pointsman.testing.backend import ScriptedBackend, ScriptedStart
 from pointsman.testing.hardware import FakeHardware
+from pointsman.testing.sleeper import ScriptedSleeper
 from pointsman.types import ModelCard, World
 
 FILE = """
@@ -75,15 +77,18 @@ class Yard:
     def __init__(self, folder: Path, key: str = "") -> None:
         clock = SystemClock()
         self.office = Office(folder)
-        self.backends = {
-            model.id: ScriptedBackend(
-                clock, model.id, is_managed=model.id != "far", footprint_bytes=100 * MB if model.id != "far" else 0
-            )
-            for model in self.office.settings.models
+        self.hardware = FakeHardware(10**9, gpus=(Gpu(index=0, name="A", total_bytes=1000 * MB, used_bytes=0),))
+        self.large = ScriptedSleeper(
+            clock, self.hardware, "large", footprint_bytes=100 * MB, gpu_bytes=((0, 400 * MB),), asleep_bytes=20 * MB
+        )
+        self.backends: dict[str, ScriptedBackend] = {
+            "tiny": ScriptedBackend(clock, "tiny", footprint_bytes=100 * MB),
+            "large": self.large,
+            "far": ScriptedBackend(clock, "far", is_managed=False),
         }
         specs = tuple(DeploymentSpec.of(model.id, model) for model in self.office.settings.models)
         settings = FleetSettings(memory_budget_gb=0.15, restart_backoff_s=0.01, min_resident_s=0)
-        self.fleet = Fleet(specs, self.backends, settings, clock, FakeHardware(10**9), drain_timeout_s=1)
+        self.fleet = Fleet(specs, self.backends, settings, clock, self.hardware, drain_timeout_s=1)
         self.admin = Admin(self.office, self.fleet, Gate(key), ("s3cret-value",))
         self.shell = build_shell(self.office)
         add_admin_routes(self.shell, self.admin)
@@ -151,7 +156,11 @@ def test_every_deployment_is_shown_in_full(tmp_path: Path) -> None:
         async with yard.fleet.lease("tiny", yard.now() + 5):
             shown = (await yard.ask("GET", "/models")).body
         tiny, large, far = shown["data"]
-        assert shown["memory"] == {"budget_bytes": 150 * MB, "used_bytes": 100 * MB, "gpus": []}
+        assert shown["memory"] == {
+            "budget_bytes": 150 * MB,
+            "used_bytes": 100 * MB,
+            "gpus": [{"index": 0, "budget_bytes": 800 * MB, "used_bytes": 0}],
+        }
         assert (tiny["backend"], tiny["tier"], tiny["state"], tiny["aliases"]) == (
             "llama_cpp",
             "hot",
@@ -211,6 +220,44 @@ def test_a_busy_model_is_unloaded_when_it_is_idle(tmp_path: Path) -> None:
         assert (await waiting).body["deployments"][0]["state"] == "cold"
         await asyncio.sleep(0)
         assert len(yard.office.changes) == 2
+
+    play(tmp_path, scene)
+
+
+def test_sleeps_and_wakes(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        await yard.ask("POST", "/models/large/load")
+        asleep = await yard.ask("POST", "/models/large/sleep")
+        assert (asleep.status, asleep.body["deployments"][0]["state"]) == (200, "asleep")
+        shown = (await yard.ask("GET", "/models")).body
+        large = shown["data"][1]
+        assert (large["tier"], large["memory"]["held_bytes"], large["memory"]["asleep_bytes"]) == (
+            "warm",
+            20 * MB,
+            20 * MB,
+        )
+        assert large["memory"]["gpus"] == [{"index": 0, "reserved_bytes": 400 * MB, "measured_bytes": 400 * MB}]
+        assert shown["memory"]["gpus"][0]["used_bytes"] == 0
+        woken = await yard.ask("POST", "/models/large/wake")
+        assert (woken.status, woken.body["deployments"][0]["state"]) == (200, "ready")
+        assert (await yard.ask("GET", "/models")).body["memory"]["gpus"][0]["used_bytes"] == 400 * MB
+        assert (await yard.ask("POST", "/models/tiny/sleep")).status == 200  # it is cold, and stays so
+
+    yard = play(tmp_path, scene)
+    assert (yard.large.sleep_count, yard.large.wake_count) == (1, 1)
+
+
+def test_a_sleep_that_frees_nothing_is_a_failure(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        await yard.ask("POST", "/models/large/load")
+        yard.large.sleep_problem = "the engine will not"
+        answer = await yard.ask("POST", "/models/large/sleep")
+        assert (answer.status, answer.body["error"]["code"]) == (503, "sleep_failed")
+        assert "the engine will not" in answer.body["error"]["message"]
+        await yard.ask("POST", "/models/tiny/load")
+        answer = await yard.ask("POST", "/models/tiny/sleep")
+        assert (answer.status, answer.body["error"]["code"]) == (409, "conflict")
+        assert "cannot sleep; unload it instead" in answer.body["error"]["message"]
 
     play(tmp_path, scene)
 
