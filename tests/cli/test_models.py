@@ -104,6 +104,15 @@ def test_the_key_is_read_from_its_variable(tmp_path: Path, monkeypatch: pytest.M
             assert "another-key" not in refused.output
 
 
+def test_a_key_that_is_named_and_not_set_is_told_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    key = ", admin_key_env: NO_SUCH_KEY"
+    file.write_text(FILE.format(port=free_port(), key=key, cache=tmp_path, url="http://127.0.0.1:9/v1"))
+    refused = run("serve", "--config", str(file))
+    assert refused.exit_code == 2
+    assert "the variable NO_SUCH_KEY is not set" in refused.stderr
+
+
 def test_without_a_server_the_file_and_the_disk_speak(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(FILE.format(port=free_port(), key="", cache=tmp_path, url="http://127.0.0.1:9/v1"))

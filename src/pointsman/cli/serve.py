@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pointsman.cli.common import ConfigOption, config_path, load_or_exit, profile_or_exit
+from pointsman.cli.common import ConfigOption, config_path, load_or_exit, profile_or_exit, show_problems
+from pointsman.errors import ConfigError
 from pointsman.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def serve(
 
     from pointsman.app import App
 
-    app = App(settings)
+    try:
+        app = App(settings)
+    except ConfigError as error:
+        listener.close()
+        show_problems(error)
+        raise typer.Exit(2) from None
     with listener:
         try:
             if pull:
