@@ -23,7 +23,10 @@ SEAMS = {
     "a bug must still become an answer": ("src/pointsman/edge/endpoint.py",),
     "a broken subscriber must not fail a request": ("src/pointsman/ledger/entry.py",),
     "a foreign backend may raise anything": ("src/pointsman/fleet/loader.py", "src/pointsman/fleet/health.py"),
-    "what an engine throws becomes an error of ours": ("src/pointsman/backends/worker/server.py",),
+    "what an engine throws becomes an error of ours": (
+        "src/pointsman/backends/worker/server.py",
+        "src/pointsman/backends/worker/transformers_batch.py",
+    ),
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -367,6 +370,7 @@ IMPORT_NAMES = {
 
 # Which parts may need more than the base install, and which extra it is.
 NEEDS: dict[str, tuple[str, ...]] = {
+    "transformers": ("src/pointsman/backends/worker/transformers",),
     "local": ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py"),
     "encoder": ("src/pointsman/encoder/",),
     "valkey": ("src/pointsman/cache/redis.py",),

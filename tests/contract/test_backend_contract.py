@@ -1,10 +1,9 @@
 """What every backend promises, asked of each of them with its real engine.
 
-To put a backend under the contract, add a line to `CASES`.
+To put a backend under the contract, add a line to `backend_cases.CASES`.
 """
 
 import asyncio
-import base64
 import contextlib
 import os
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import psutil
 import pytest
 import uvloop
 from pydantic import TypeAdapter
+from tests.contract.backend_cases import CASES, CHECKPOINT, Case, each, each_managed, each_streaming, marked, with_cases
 
-from pointsman.backends import inhouse
 from pointsman.backends.base import Backend, Toolbox
 from pointsman.backends.registry import build
 from pointsman.clock import SystemClock
@@ -31,117 +30,17 @@ from pointsman.dispatch.http import AiohttpClient
 from pointsman.errors import UpstreamError
 from pointsman.settings import Model
 from pointsman.sources.store import WeightStore
-from pointsman.types import FormPayload, JsonPayload, Kind, Lease, Media, Modality, Request, Running, Value
+from pointsman.testing.checkpoint import write_checkpoint
+from pointsman.types import Lease, Request, Running, Value
 
 pytestmark = pytest.mark.real
 
 KEY = "POINTSMAN_CONTRACT_KEY"
-MESSAGES = [{"role": "user", "content": "Count from one to one hundred, in words."}]
 
 
-class Case(Value, frozen=True):
-    """One backend: its settings, a request, a long streamed one where it streams, and how to tell that it answered.
-
-    `slots`: a path at its root that lists slots with `is_processing`, where it has one. `attach`: the URL of this
-    running model is given to a second backend, which is the one under test. `guesses`: its footprint is a rule of
-    thumb, until the operator names one.
-    """
-
-    name: str
-    model: dict[str, Any]
-    request: Request
-    answered: Callable[[bytes], bool]
-    stream: Request | None = None
-    slots: str = ""
-    attach: bool = False
-    guesses: bool = False
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-def json_request(kind: Kind, stream: bool = False, **members: object) -> Request:
-    raw = tuple((name, msgspec.json.encode(value)) for name, value in members.items())
-    if stream:
-        raw += (("stream", b"true"),)
-    return Request(id="c", kind=kind, model="any", payload=JsonPayload(members=raw), stream=stream)
-
-
-def form_request(kind: Kind, data: bytes, mime: str, **fields: str) -> Request:
-    media = Media(kind=Modality.AUDIO, mime=mime, size_bytes=len(data), filename="a.wav", data=data)
-    return Request(
-        id="c", kind=kind, model="any", payload=FormPayload(fields=tuple(fields.items())), media=(media,)
-    )  # fmt: skip
-
-
-def has_content(body: bytes) -> bool:
-    message = msgspec.json.decode(body)["choices"][0]["message"]
-    return bool(message["content"])
-
-
-READY_PNG = "data:image/png;base64," + base64.b64encode(inhouse.sample("ready.png")).decode()
-SMOLLM2 = {
-    "id": "smol",
-    "backend": "llama_cpp",
-    "source": {"packaged": "smollm2-135m-instruct-q4_1"},
-    "n_ctx": 512,
-    "slots": 2,
-    "threads": 1,
-}
-LLAMA_CPP = Case(
-    name="llama_cpp",
-    model=SMOLLM2,
-    request=json_request(Kind.CHAT, messages=MESSAGES, max_tokens=4),
-    answered=has_content,
-    stream=json_request(Kind.CHAT, stream=True, messages=MESSAGES, max_tokens=150, ignore_eos=True),
-    slots="/slots",
-)
-COMMAND = msgspec.structs.replace(
-    LLAMA_CPP,
-    name="command",
-    model={
-        "id": "smol",
-        "backend": "command",
-        "argv": (
-            *(sys.executable, str(Path(__file__).with_name("llama_server.py"))),
-            *("--host", "127.0.0.1", "--port", "{port}", "--model", "{path}", "--alias", "smol"),
-            *("--ctx-size", "1024", "--parallel", "2", "--threads", "1", "--cache-ram", "0"),
-        ),
-        "source": {"packaged": "smollm2-135m-instruct-q4_1"},
-        "api_key_variable": "LLAMA_API_KEY",
-    },
-    guesses=True,
-)
-OPENAI = msgspec.structs.replace(LLAMA_CPP, name="openai", attach=True)
-STT = Case(
-    name="stt",
-    model={"id": "stt", "backend": "stt", "source": {"packaged": "whisper-tiny-en-int8"}, "threads": 1},
-    request=form_request(Kind.TRANSCRIPTION, inhouse.sample("ready.ogg"), "audio/ogg"),
-    answered=lambda body: "train" in msgspec.json.decode(body)["text"],
-)
-TTS = Case(
-    name="tts",
-    model={"id": "tts", "backend": "tts", "voices": {"en": {"packaged": "piper-en-us-joe-medium"}}, "threads": 1},
-    request=json_request(Kind.SPEECH, input="The train is ready.", response_format="wav"),
-    answered=lambda body: body.startswith(b"RIFF") and len(body) > 30_000,
-    stream=json_request(Kind.SPEECH, stream=True, input="The next train is ready to leave the station. " * 20),
-)
-OCR = Case(
-    name="ocr",
-    model={"id": "ocr", "backend": "ocr", "speech": {"packaged": "whisper-tiny-en-int8"}, "threads": 1},
-    request=json_request(
-        Kind.CHAT,
-        messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": READY_PNG}}]}],
-    ),
-    answered=lambda body: b"READY" in body,
-)
-CASES = [LLAMA_CPP, COMMAND, OPENAI, STT, TTS, OCR]
-MANAGED = [case for case in CASES if not case.attach]
-STREAMING = [case for case in CASES if case.stream]
-
-each = pytest.mark.parametrize("case", CASES, ids=repr)
-each_managed = pytest.mark.parametrize("case", MANAGED, ids=repr)
-each_streaming = pytest.mark.parametrize("case", STREAMING, ids=repr)
+@pytest.fixture(scope="module", autouse=True)
+def _checkpoint() -> None:
+    write_checkpoint(CHECKPOINT)
 
 
 class Scene(Value, frozen=True):
@@ -358,8 +257,9 @@ def test_stop_is_quick_final_and_idempotent(case: Case, tmp_path: Path, weights:
     uvloop.run(run())
 
 
-@each_managed
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.95])
+@pytest.mark.parametrize(
+    ("case", "share"), [marked(case, share) for case in CASES if not case.attach for share in case.shares]
+)
 def test_a_cancelled_start_leaves_no_process(case: Case, share: float, tmp_path: Path, weights: WeightStore) -> None:
     """At any point between the spawn and the warm-up answer, in shares of the time that a start takes."""
 
@@ -427,7 +327,7 @@ def test_a_killed_gateway_leaves_no_process(case: Case, moment: str, tmp_path: P
         if moment == "ready":
             assert gateway.stdout.readline() == b"ready\n"
         else:
-            wait_until_it_loads(child.pid, str(weights.cache_dir))
+            wait_until_it_loads(child.pid, str(weights.cache_dir), str(CHECKPOINT))
         family = [child, *child.children(recursive=True)]
     finally:
         gateway.kill()
@@ -452,12 +352,13 @@ def open_files(pid: int) -> Iterator[str]:
             yield str(link.readlink())
 
 
-def wait_until_it_loads(pid: int, cache_dir: str) -> None:
+def wait_until_it_loads(pid: int, *places: str) -> None:
     """Until a file of weights is open or mapped: an engine's constructor is at work."""
     for _ in range(20_000):
         for one in (pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))):
             maps = Path(f"/proc/{one}/maps").read_text()
-            if cache_dir in maps or any(cache_dir in name for name in open_files(one)):
+            opened = (maps, *open_files(one))
+            if any(place in name for place in places for name in opened):
                 return
         time.sleep(0.0005)
     raise AssertionError("it never opened its weights")
@@ -473,7 +374,7 @@ def is_alive(process: psutil.Process) -> bool:
 # ---------------------------------------------------------------- memory
 
 
-@pytest.mark.parametrize("case", [case for case in MANAGED if not case.guesses], ids=repr)
+@with_cases(lambda case: not case.attach and not case.guesses)
 def test_the_footprint_is_near_the_truth(case: Case, tmp_path: Path, weights: WeightStore) -> None:
     """The estimate before the start against what the process holds after an answer: between 0.7 and 1.6 times."""
 

@@ -3,6 +3,7 @@
 Exit code 2: called wrongly; 1: the engine cannot be loaded, and the last line of the log says why.
 """
 
+import gc
 import importlib
 import logging
 import sys
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     from pointsman.backends.worker.server import Engine, Worker, serve
 
+    gc.disable()  # the libraries' millions of objects stay: to look for garbage among them takes a quarter of the start
     try:
         load: Callable[[bytes], Engine] = importlib.import_module(ENGINES[arguments[0]]).load
         worker = Worker(load(config))
@@ -34,6 +36,8 @@ def main(arguments: list[str]) -> int:
         extra = "transformers" if arguments[0] == "transformers" else "local"
         sys.stderr.write(f"{error}; the embedded engines are an extra: pip install 'pointsman[{extra}]'\n")
         return 1
+    gc.freeze()
+    gc.enable()
     serve(worker)
     return 0
 

@@ -92,6 +92,7 @@ class Worker:
     def __init__(self, engine: Engine) -> None:
         self._config = engine.config
         self._routes = dict(engine.routes())
+        self._working = 0
         self._pool = ThreadPoolExecutor(max_workers=engine.config.slots, thread_name_prefix="engine")
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
 
@@ -121,6 +122,9 @@ class Worker:
             await response.whole(200, JSON, b'{"status":"ok"}')
             return
         _authorise(scope, self._config.api_key)
+        if path == "/slots":
+            await response.whole(200, JSON, self._slots())
+            return
         handler = self._routes.get(path)
         if handler is None:
             raise RequestError(f"{path}: no such route; this worker has {', '.join(self._routes)}", code="not_found")
@@ -129,6 +133,11 @@ class Worker:
         body = await _read(scope, receive, self._config.max_body_bytes)
         answer = handler(body)
         await self._watched(answer, receive, response)
+
+    def _slots(self) -> bytes:
+        """As llama.cpp lists them, as far as anybody asks: which are at work."""
+        slots = [{"id": slot, "is_processing": slot < self._working} for slot in range(self._config.slots)]
+        return msgspec.json.encode(slots)
 
     async def _watched(self, answer: Answer, receive: Receive, response: "_Response") -> None:
         """Answer, unless the client leaves first."""
@@ -162,10 +171,14 @@ class Worker:
         stop = Stop()
 
         def work() -> None:
-            with closing(answer.chunks(stop)) as chunks:
-                for chunk in chunks:
-                    stop.check()
-                    loop.call_soon_threadsafe(made.put_nowait, chunk)
+            loop.call_soon_threadsafe(self._count, 1)
+            try:
+                with closing(answer.chunks(stop)) as chunks:
+                    for chunk in chunks:
+                        stop.check()
+                        loop.call_soon_threadsafe(made.put_nowait, chunk)
+            finally:
+                loop.call_soon_threadsafe(self._count, -1)
 
         working = loop.run_in_executor(self._pool, work)
         working.add_done_callback(lambda _: made.put_nowait(None))
@@ -177,6 +190,9 @@ class Worker:
             stop.ask()
             working.cancel()
             self._pool.submit(self._give_back_memory)
+
+    def _count(self, change: int) -> None:
+        self._working += change
 
     def _give_back_memory(self) -> None:
         """Return what the request needed to the system: the allocator would keep it, hundreds of MB after a page."""
