@@ -23,7 +23,8 @@ INFINITY = float("inf")
 
 
 class DeploymentSpec(Value, frozen=True):
-    """One place where a model can run. `memory_bytes` is the operator's figure; None: the backend's estimate.
+    """One place where a model can run. `memory_bytes`, and `gpu_memory_bytes` on each of its GPUs, are the operator's
+    figures; None: the backend's estimate.
 
     `sleep_after_s`: unused for so long it falls asleep, where its engine can. `gpus`: the ones it may use.
     """
@@ -38,6 +39,7 @@ class DeploymentSpec(Value, frozen=True):
     sleep_after_s: float | None = None
     memory_bytes: int | None = None
     gpus: tuple[int, ...] = ()
+    gpu_memory_bytes: int | None = None
 
     @classmethod
     def of(cls, deployment_id: str, model: ModelBase) -> Self:
@@ -51,7 +53,10 @@ class DeploymentSpec(Value, frozen=True):
                 preload=model.preload,
                 pin=model.pin,
                 ttl_s=model.ttl_s,
+                sleep_after_s=model.sleep_after_s,
                 memory_bytes=memory_bytes,
+                gpus=model.gpus,
+                gpu_memory_bytes=None if model.gpu_memory_gb is None else int(model.gpu_memory_gb * GB),
             )
         slots = model.slots if isinstance(model, OpenAiModel | ManagedBase) else 1
         return cls(id=deployment_id, model_id=model.id, slots=slots, is_managed=False)
