@@ -17,6 +17,7 @@ from pointsman.admission.control import Admission
 from pointsman.admission.counters import counters_of
 from pointsman.admission.keys import Keyring
 from pointsman.backends.base import Toolbox
+from pointsman.backends.managed import ManagedBackend
 from pointsman.backends.registry import build
 from pointsman.cache.build import build_cache
 from pointsman.cache.exact import Cache
@@ -52,7 +53,7 @@ from pointsman.newsroom import Newsroom
 from pointsman.policy.catalogue import cards_of
 from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
-from pointsman.settings import ManagedBase, Settings, sources_of
+from pointsman.settings import ManagedBase, Settings
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
 from pointsman.signals.opinion import load_opinion
@@ -163,8 +164,8 @@ class App:
 
     def _missing_bytes(self, deployment_id: str) -> int:
         """What would have to be fetched before a deployment could start."""
-        sources = [source for _, source in sources_of(self._models[deployment_id])]
-        return sum(self.weights.size_bytes(source) for source in sources if self.weights.present(source) is None)
+        backend = self.backends[deployment_id]
+        return backend.missing_bytes() if isinstance(backend, ManagedBackend) else 0
 
     def _build_site(self) -> Site:
         server = self.settings.server

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import uvloop
 
-from pointsman.backends.base import Sleeper, Toolbox
+from pointsman.backends.base import Sleeper, Toolbox, Varied
 from pointsman.backends.managed import Launch, ManagedBackend, Nap, Order, Post, WarmUp, default_threads
 from pointsman.clock import SystemClock
 from pointsman.dispatch.http import AiohttpClient
@@ -106,7 +106,9 @@ def source(**where: str) -> Source:
 
 
 @asynccontextmanager
-async def backend_of(engine: Tiny, folder: Path, load_timeout_s: float = 20) -> AsyncIterator[ManagedBackend]:
+async def backend_of(
+    engine: Tiny, folder: Path, load_timeout_s: float = 20, smaller: tuple[Tiny, ...] = ()
+) -> AsyncIterator[ManagedBackend]:
     clock = SystemClock()
     async with AiohttpClient() as http:
         tools = Toolbox(
@@ -116,7 +118,7 @@ async def backend_of(engine: Tiny, folder: Path, load_timeout_s: float = 20) -> 
             log_dir=folder,
             load_timeout_s=load_timeout_s,
         )
-        backend = ManagedBackend("tiny", engine, tools)
+        backend = ManagedBackend("tiny", engine, tools, smaller=smaller)
         try:
             yield backend
         finally:
@@ -245,6 +247,27 @@ def test_a_sick_engine_fails_its_probe(tmp_path: Path) -> None:
             with pytest.raises(UpstreamError, match="health 503") as caught:
                 await backend.probe()
             assert caught.value.upstream_status == 503
+
+    uvloop.run(scene())
+
+
+def test_of_several_quantisations_it_runs_the_one_chosen(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("q8.bin", "q4.bin")]
+    paths[0].write_bytes(bytes(2000))
+    first, second = (Tiny(source(file=str(path))) for path in paths)
+
+    async def scene() -> None:
+        async with backend_of(first, tmp_path, smaller=(second,)) as backend:
+            assert isinstance(backend, Varied)
+            names = [variant.name for variant in backend.variants()]
+            assert names == [str(path) for path in paths]
+            assert backend.footprint().weights_bytes == 2000
+            backend.choose(1)
+            paths[1].write_bytes(bytes(1000))
+            assert backend.footprint().weights_bytes == 1000
+            assert backend.missing_bytes() == 0
+            await backend.start()
+            assert (len(first.keys), len(second.keys)) == (0, 1)
 
     uvloop.run(scene())
 

@@ -304,3 +304,28 @@ def test_the_next_run_knows_what_this_one_measured(tmp_path: Path) -> None:
 
     run_once(first)
     run_once(second)
+
+
+def test_an_operators_figure_for_gpus_counts() -> None:
+    async def run() -> None:
+        room = Bedroom(on_gpu=True)
+        spec = DeploymentSpec(id="a", model_id="a", gpus=(0,), gpu_memory_bytes=7 * GB)
+        fleet = Fleet((spec,), room.sleepers, FleetSettings(), room.clock, room.hardware)
+        async with fleet:
+            [share] = fleet.status().deployments[0].memory.gpus
+            assert (share.index, share.reserved_bytes) == (0, 7 * GB)
+
+    asyncio.run(run())
+
+
+def test_without_instruments_a_budget_for_gpus_is_the_operators_word() -> None:
+    async def run(budget_gb: float | None) -> tuple[object, ...]:
+        room = Bedroom(on_gpu=True)
+        specs = (DeploymentSpec(id="a", model_id="a"), DeploymentSpec(id="b", model_id="b", gpus=(2,)))
+        settings = FleetSettings(gpu_memory_budget_gb=budget_gb)
+        fleet = Fleet(specs, room.sleepers, settings, room.clock, FakeHardware(20 * GB))
+        async with fleet:
+            return tuple((gpu.index, gpu.budget_bytes) for gpu in fleet.status().gpus)
+
+    assert asyncio.run(run(9)) == ((0, 9 * GB), (2, 9 * GB))
+    assert asyncio.run(run(None)) == ()

@@ -123,3 +123,23 @@ class Sleeper(Protocol):
     async def wake(self) -> None:
         """Return when a warm-up request was answered. Raises UpstreamError `loading_failed`."""
         ...
+
+
+class Variant(Value, frozen=True):
+    """One quantisation of a model and what it would take."""
+
+    name: str
+    footprint: Footprint
+
+
+@runtime_checkable
+class Varied(Protocol):
+    """A backend that can run one of several quantisations. `footprint` and `start` mean the one chosen."""
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Best first. Pure, as `footprint` is."""
+        ...
+
+    def choose(self, index: int) -> None:
+        """Run that one from the next start on."""
+        ...

@@ -20,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from pointsman.backends import openai_http
-from pointsman.backends.base import HttpReply, Toolbox
+from pointsman.backends.base import HttpReply, Toolbox, Variant
 from pointsman.backends.process import ChildProcess, load_problem
 from pointsman.errors import PointsmanError, UpstreamError
 from pointsman.settings import Source
@@ -139,9 +139,10 @@ class ManagedBackend:
 
     is_managed = True
 
-    def __init__(self, model_id: str, engine: Engine, toolbox: Toolbox) -> None:
+    def __init__(self, model_id: str, engine: Engine, toolbox: Toolbox, *, smaller: tuple[Engine, ...] = ()) -> None:
         self.model_id = model_id
         self._engine = engine
+        self._engines = (engine, *smaller)
         self._toolbox = toolbox
         self._child: ChildProcess | None = None
         self._launch = Launch(argv=(), config=b"")
@@ -151,13 +152,29 @@ class ManagedBackend:
 
     def footprint(self) -> Footprint:
         """The engine's estimate; weights that are not here yet count with their size once fetched."""
-        weights, sources = self._toolbox.weights, self._engine.sources()
-        paths = tuple(weights.present(source) for source in sources)
-        known = self._engine.footprint(paths)
-        missing_bytes = sum(
-            weights.size_bytes(source) for source, path in zip(sources, paths, strict=True) if path is None
+        return self._footprint(self._engine)
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The engine itself first. A name is its first source's."""
+        return tuple(
+            Variant(name=", ".join(map(str, engine.sources())), footprint=self._footprint(engine))
+            for engine in self._engines
         )
-        return msgspec.structs.replace(known, weights_bytes=known.weights_bytes + missing_bytes)
+
+    def choose(self, index: int) -> None:
+        self._engine = self._engines[index]
+
+    def missing_bytes(self) -> int:
+        """What would have to be fetched before a start; 0 for what nobody knows the size of."""
+        return self._missing_bytes(self._engine)
+
+    def _missing_bytes(self, engine: Engine) -> int:
+        weights = self._toolbox.weights
+        return sum(weights.size_bytes(source) for source in engine.sources() if weights.present(source) is None)
+
+    def _footprint(self, engine: Engine) -> Footprint:
+        known = engine.footprint(tuple(self._toolbox.weights.present(source) for source in engine.sources()))
+        return msgspec.structs.replace(known, weights_bytes=known.weights_bytes + self._missing_bytes(engine))
 
     async def start(self) -> Running:
         await self.stop()
@@ -268,7 +285,7 @@ class ManagedBackend:
 
     async def _until_it_listens(self, child: ChildProcess) -> None:
         """Until its health page says 200, which is no more than that. Ends early where the child does."""
-        why = "it does not listen"
+        why, began_s = "it does not listen", self._toolbox.clock.now()
         try:
             async with asyncio.timeout(max(1.0, self._toolbox.load_timeout_s - child.ready_in_s)):
                 while await self._end_of(child, LISTENING_PAUSE_S) is None:
@@ -278,6 +295,7 @@ class ManagedBackend:
                         why = error.message
                         continue
                     if status == 200:
+                        child.ready_in_s += self._toolbox.clock.now() - began_s
                         return
                     why = f"health {status}"
         except TimeoutError:

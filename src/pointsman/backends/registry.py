@@ -44,14 +44,17 @@ def external(engine: Callable[[E], Engine]) -> Factory:
     return build_one
 
 
-def llama_cpp(model: LlamaCppModel) -> LlamaCpp:
-    return LlamaServer(model, model.binary) if model.binary else LlamaCpp(model)
+def llama_cpp(model: LlamaCppModel, toolbox: Toolbox) -> Deployments:
+    """One child for a model in one of its quantisations, each an engine of its own."""
+    models = (model.model_copy(update={"source": source}) for source in (model.source, *model.variants))
+    first, *smaller = (LlamaServer(one, one.binary) if one.binary else LlamaCpp(one) for one in models)
+    return ((model.id, ManagedBackend(model.id, first, toolbox, smaller=tuple(smaller))),)
 
 
 BACKENDS: Mapping[str, Factory] = {
     "command": external(Command),
     "custom": managed(custom),
-    "llama_cpp": managed(llama_cpp),
+    "llama_cpp": llama_cpp,
     "max_serve": external(MaxServe),
     "ocr": managed(Ocr),
     "openai": openai_http.attach,

@@ -107,7 +107,7 @@ class Fleet:
             settings.probe_interval_s,
             look=self._writer.known,
             tell=self._writer.apply,
-            survey=self._surveyor.look,
+            survey=self._look,
         )
         self._group = asyncio.TaskGroup()
         self._watches: list[asyncio.Task[None]] = []
@@ -124,6 +124,7 @@ class Fleet:
         Entering raises Refused (`queue_full`, `loading_failed`, `fetch_failed`, `out_of_memory_budget`, `draining`),
         DeadlineExceeded, or RequestError `model_not_found` for a deployment that is not configured.
         """
+        self._surveyor.look_before_a_want(deployment_id, self._writer.state)
         return _Leasing(self._writer, self._clock, self._loader.running, deployment_id, deadline_s)
 
     def can_serve_now(self, deployment_id: str) -> bool:
@@ -144,6 +145,7 @@ class Fleet:
 
     async def load(self, deployment_id: str, deadline_s: float = INFINITY) -> DeploymentView:
         """Return once it is ready; idle ones may have to leave for it. Raises like `lease`."""
+        self._surveyor.look_before_a_want(deployment_id, self._writer.state)
         ticket, answer = self._writer.ask(deployment_id, deadline_s, for_load=True)
         answer = answer or await self._writer.answer(ticket, deployment_id)
         if isinstance(answer, Refuse):
@@ -194,7 +196,7 @@ class Fleet:
 
     def status(self) -> FleetStatus:
         """Every deployment in full, and the memory, as of now."""
-        return status_of(self._writer.state, self._clock.now(), self._loader.pids)
+        return status_of(self._writer.state, self._clock.now(), self._loader.pids, self._surveyor.variants)
 
     def statistics(self) -> FleetStatistics:
         """Counts since the start, and the present."""
@@ -229,7 +231,7 @@ class Fleet:
         self._entered_s = self._clock.now()
         managed = [spec for spec in self._specs.values() if spec.is_managed]
         for spec in managed:
-            self._surveyor.look(spec.id)
+            self._look(spec.id)
         for spec in managed:
             if spec.preload:
                 self._preload(spec.id)
@@ -270,6 +272,9 @@ class Fleet:
         state, pid = self._writer.state, self._loader.pids.get(deployment_id)
         d = state.deployments[deployment_id]
         return view_of(d, self._clock.now(), pid, is_draining=state.is_draining)
+
+    def _look(self, deployment_id: str) -> None:
+        self._surveyor.look(deployment_id, self._writer.state)
 
     async def _remember(self) -> None:
         """The last word: what was measured since the last start counts too."""

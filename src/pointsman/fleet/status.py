@@ -3,6 +3,10 @@
 Knows: the state. Does not know: who asks, what they may see. What routing needs is less, and cached: `views`.
 """
 
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
 from pointsman.fleet.memory import HOST
 from pointsman.fleet.values import Deployment, Phase, State
 from pointsman.fleet.views import view_of
@@ -39,6 +43,7 @@ class Memory(Value, frozen=True):
 class DeploymentStatus(Value, frozen=True):
     """One deployment in full. `age_s`: since it is in this state; `idle_s`: since its last use, None while it is used
     or not loaded; `load_s`, `wake_s`: how long that took, by experience; None before the first time.
+    `variant`: the quantisation chosen, where there are several, and why.
     """
 
     id: str
@@ -64,6 +69,7 @@ class DeploymentStatus(Value, frozen=True):
     sleep_after_s: float | None = None
     load_s: float | None = None
     wake_s: float | None = None
+    variant: str = ""
 
 
 class FleetStatus(Value, frozen=True):
@@ -75,12 +81,17 @@ class FleetStatus(Value, frozen=True):
     gpus: tuple[GpuStatus, ...] = ()
 
 
-def status_of(state: State, now_s: float, pids: dict[str, int]) -> FleetStatus:
+def status_of(
+    state: State, now_s: float, pids: Mapping[str, int], variants: Mapping[str, str] | None = None
+) -> FleetStatus:
     """The fleet as of now, in the configured order."""
     used = dict(state.used)
     return FleetStatus(
         deployments=tuple(
-            _status(d, now_s, pids.get(name), is_draining=state.is_draining) for name, d in state.deployments.items()
+            replace(
+                _status(d, now_s, pids.get(name), is_draining=state.is_draining), variant=(variants or {}).get(name, "")
+            )
+            for name, d in state.deployments.items()
         ),
         budget_bytes=state.budget_bytes,
         used_bytes=state.used_bytes,

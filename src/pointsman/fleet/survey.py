@@ -1,25 +1,28 @@
 """What a deployment would take: the backend's estimate, and what earlier runs measured; keeping what this one does.
 
-Knows: estimates, remembered figures, which of them counts. Does not know: what is decided from it.
+Knows: estimates, remembered figures, operators' figures, which of them counts; which quantisation is chosen. Does not
+know: what is decided from it.
 """
 
 from collections.abc import Callable, Mapping
 
-from pointsman.backends.base import Sleeper
+from pointsman.backends.base import Sleeper, Varied
 from pointsman.clock import Clock
 from pointsman.errors import PointsmanError
 from pointsman.fleet.events import Estimated, Event
 from pointsman.fleet.loader import Backend
-from pointsman.fleet.memory import most
+from pointsman.fleet.memory import HOST, Sizes, most
 from pointsman.fleet.remembered import Figures, Remembered
-from pointsman.fleet.values import Deployment
+from pointsman.fleet.values import Deployment, DeploymentSpec, State
+from pointsman.fleet.variants import Option, choose, room_for
 from pointsman.types import Footprint
 
 
 class Surveyor:
     """`tell` takes what was found out. `missing_bytes(deployment_id)`: what would have to be fetched before a load.
 
-    `counts_gpus`: whether there is a budget for GPUs; without one they are left out of the books.
+    `counts_gpus`: whether there is a budget for GPUs; without one they are left out of the books. `variants`: the
+    quantisation chosen for each deployment that has several, with the reason where it is not the first.
     """
 
     def __init__(
@@ -38,32 +41,44 @@ class Surveyor:
         self._missing_bytes = missing_bytes
         self._counts_gpus = counts_gpus
         self.remembered = remembered
+        self.variants: dict[str, str] = {}
 
-    def look(self, deployment_id: str) -> None:
+    def look(self, deployment_id: str, state: State) -> None:
         """At a cold one. Unreadable weights say nothing here; the load will say what is wrong."""
-        footprint = self._footprint(deployment_id)
-        if footprint is None:
+        d, backend = state.deployments[deployment_id], self._backends[deployment_id]
+        try:
+            self._choose(d, state)
+            footprint = backend.footprint()
+        except PointsmanError:
             return
-        known = self.remembered.figures(deployment_id, footprint.weights_bytes)
-        backend = self._backends[deployment_id]
+        known = self._known(d.spec, footprint)
+        takes = self._takes(d.spec, footprint)
         can_sleep = isinstance(backend, Sleeper) and backend.can_sleep
         self._tell(
             Estimated(
                 at_s=self._clock.now(),
                 deployment_id=deployment_id,
-                footprint_bytes=max(footprint.total_bytes, known.host_bytes),
+                footprint_bytes=takes[0][1],
                 missing_bytes=self._missing_bytes(deployment_id),
-                gpu_bytes=most(footprint.gpu_bytes, known.gpu_bytes) if self._counts_gpus else (),
+                gpu_bytes=takes[1:],
                 asleep_bytes=(known.asleep_bytes or footprint.asleep_bytes) if can_sleep else 0,
                 load_s=known.load_s,
                 wake_s=known.wake_s,
             )
         )
 
+    def look_before_a_want(self, deployment_id: str, state: State) -> None:
+        """Which quantisation fits depends on who is busy just now."""
+        if deployment_id in self.variants and not state.deployments[deployment_id].is_resident:
+            self.look(deployment_id, state)
+
     def learn(self, d: Deployment) -> bool:
         """Keep what has been measured of one; whether anything of that is new."""
-        footprint = self._footprint(d.spec.id) if d.spec.is_managed else None
-        if footprint is None:
+        if not d.spec.is_managed:
+            return False
+        try:
+            weights_bytes = self._backends[d.spec.id].footprint().weights_bytes
+        except PointsmanError:
             return False
         figures = Figures(
             host_bytes=d.measured_bytes,
@@ -72,10 +87,31 @@ class Surveyor:
             load_s=d.load_s,
             wake_s=d.wake_s,
         )
-        return self.remembered.keep(d.spec.id, footprint.weights_bytes, figures)
+        return self.remembered.keep(d.spec.id, weights_bytes, figures)
 
-    def _footprint(self, deployment_id: str) -> Footprint | None:
-        try:
-            return self._backends[deployment_id].footprint()
-        except PointsmanError:
-            return None
+    def _choose(self, d: Deployment, state: State) -> None:
+        """The quantisation that its next start will load."""
+        backend = self._backends[d.spec.id]
+        if not isinstance(backend, Varied) or d.is_resident:
+            return
+        variants = backend.variants()
+        if len(variants) < 2:
+            return
+        options = [Option(name=one.name, takes=self._takes(d.spec, one.footprint)) for one in variants]
+        choice = choose(options, *room_for(state, d.spec.id))
+        backend.choose(choice.index)
+        self.variants[d.spec.id] = options[choice.index].name + (f" ({choice.why})" if choice.why else "")
+
+    def _known(self, spec: DeploymentSpec, footprint: Footprint) -> Figures:
+        return self.remembered.figures(spec.id, footprint.weights_bytes)
+
+    def _takes(self, spec: DeploymentSpec, footprint: Footprint) -> Sizes:
+        """On the host, first, and on each GPU that counts. An operator's word outranks any measurement before it."""
+        known = self._known(spec, footprint)
+        host_bytes = max(footprint.total_bytes, known.host_bytes) if spec.memory_bytes is None else spec.memory_bytes
+        gpu_bytes: Sizes = ()
+        if self._counts_gpus and spec.gpu_memory_bytes is not None:
+            gpu_bytes = tuple((gpu, spec.gpu_memory_bytes) for gpu in spec.gpus or (0,))
+        elif self._counts_gpus:
+            gpu_bytes = most(footprint.gpu_bytes, known.gpu_bytes)
+        return ((HOST, host_bytes), *gpu_bytes)
