@@ -123,22 +123,21 @@ class Findings:
 # ---------------------------------------------------------------- the deployments
 
 
-def settings_of(plan: Plan, weights: Path, folder: Path) -> tuple[dict[str, Any], int]:
-    """The settings, and the budget in bytes. Each model gets a file of its own, so that no two share a page."""
+def copies(weights: Path, folder: Path, count: int, *, prefix: str) -> list[dict[str, Any]]:
+    """So many models in the settings' words, each with a file of its own, so that no two share a page."""
     models = []
-    for number in range(plan.models):
-        copy = folder / f"model-{number}.gguf"
+    for number in range(count):
+        copy = folder / f"{prefix}-{number}.gguf"
         shutil.copyfile(weights, copy)
-        models.append(
-            {
-                "id": f"soak-{number}",
-                "backend": "llama_cpp",
-                "source": {"file": str(copy)},
-                "n_ctx": 512,
-                "slots": SLOTS,
-                "threads": 1,
-            }
-        )
+        source = {"file": str(copy)}
+        one = {"id": f"{prefix}-{number}", "backend": "llama_cpp", "source": source, "n_ctx": 512, "threads": 1}
+        models.append(one | {"slots": SLOTS})
+    return models
+
+
+def settings_of(plan: Plan, weights: Path, folder: Path) -> tuple[dict[str, Any], int]:
+    """The settings, and the budget in bytes."""
+    models = copies(weights, folder, plan.models, prefix="soak")
     one = LlamaCpp(LlamaCppModel.model_validate(models[0])).footprint((weights,)).total_bytes
     budget_bytes = int(one * (plan.resident + ROOM))
     names = [model["id"] for model in models]
@@ -285,7 +284,7 @@ def report(plan: Plan, found: Findings) -> Iterator[str]:
         f"- Memory of the children at {looks} looks: at most {most_mb:.0f} MB of a budget of "
         f"{found.budget_bytes / mb:.0f}; in the books at most {booked_mb:.0f}."
     )
-    yield f"- The gateway's own: {own_mb[0]:.0f} MB at first, {own_mb[-1]:.0f} at last, {found.growth_mb:+.1f} later on."
+    yield f"- The gateway's own: {own_mb[0]:.0f} MB at first, {own_mb[-1]:.0f} at last, {found.growth_mb:+.1f} later."
     yield f"- Outcomes that it counted: {found.statistics['total_requests']}, {found.statistics['in_flight']} open."
     ended = found.ended
     yield f"- SIGTERM: exit code {ended.code} after {ended.took_s:.1f} s; children left: {len(ended.left)}."
