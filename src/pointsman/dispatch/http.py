@@ -215,9 +215,17 @@ class _Exchange:
         return chunk
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """The whole body. Once it has begun it must be whole within the idle limit: a server that sends it byte by byte
+        is never silent, and holds a slot for hours."""
+        loop = asyncio.get_running_loop()
         try:
-            return await _bounded(self._content(), self._client.max_body_bytes, self._from_now_idle)
+            async with asyncio.timeout(None) as scope:
+
+                def begun() -> None:
+                    self._from_now_idle()
+                    scope.reschedule(loop.time() + self._idle_timeout_s)
+
+                return await _bounded(self._content(), self._client.max_body_bytes, begun)
         except FOREIGN as error:
             raise _mapped(error, self.status) from error
 

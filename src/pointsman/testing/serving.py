@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pointsman.app import App
+from pointsman.clock import Clock
 from pointsman.settings import Settings
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[App, str]]:
+async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterator[tuple[App, str]]:
     """The app and its base URL (`http://127.0.0.1:PORT`) while the context is open. The configured port is ignored."""
-    app = App(settings)
+    app = App(settings, clock)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = app.server()
