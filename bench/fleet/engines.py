@@ -27,7 +27,7 @@ import psutil
 import pointsman
 from bench.fleet.house import LONG, House, house
 from bench.fleet.page import rewrite
-from pointsman.settings import Model, load
+from pointsman.settings import ManagedBase, Model, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 TIMES = 3
@@ -90,9 +90,10 @@ async def one_engine(one: House, model: Model) -> Row:
         loads_s.append(await one.timed(fleet.load(model.id)))
         await one.ask(model, LONG)
         taken_bytes.append(one.measured_bytes(model))
-        if one.can_sleep(model) and hasattr(fleet, "sleep"):
-            await fleet.sleep(model.id)
-            wakes_s.append(await one.timed(fleet.load(model.id)))
+        if one.can_sleep(model):
+            view = await fleet.rest(model.id)
+            if view.state == "asleep":
+                wakes_s.append(await one.timed(fleet.wake(model.id)))
         unloads_s.append(await one.timed(fleet.unload(model.id)))
         agains_s.append(await one.timed(fleet.load(model.id)))
         await fleet.unload(model.id)
@@ -197,19 +198,21 @@ def _lines(path: str) -> list[str]:
 # ---------------------------------------------------------------- the command
 
 
-def shipped(names: list[str]) -> tuple[Model, ...]:
-    """Models of the packaged settings, all of them or those named."""
+def wanted(names: list[str], more: Path | None) -> tuple[Model, ...]:
+    """Models of the packaged settings and of one's own file: all that we start ourselves, or those named."""
     models = load(Path(pointsman.__file__).with_name("pointsman.yaml")).models
-    return tuple(model for model in models if not names or model.id in names)
+    models += load(more).models if more else ()
+    return tuple(model for model in models if isinstance(model, ManagedBase) and (not names or model.id in names))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", default=[], help="only this one, and another; may be repeated")
+    parser.add_argument("--config", type=Path, help="settings whose models are measured too, such as vLLM's")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page whose tables are rewritten")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     given = parser.parse_args()
-    models = shipped(given.model)
+    models = wanted(given.model, given.config)
     print(HEAD)
     rows = asyncio.run(measure(models))
     said = [f"Machine: {machine()}.\n", HEAD, *map(line_of, rows), ""]

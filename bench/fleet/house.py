@@ -24,7 +24,7 @@ from pointsman.testing import samples
 
 LONG = "A signalman sets the points so that each train takes its own track. " * 20
 SHORT = "All clear?"
-SPOKEN_S = 5.0
+SPOKEN_S = 4.0
 
 
 @dataclass
@@ -145,12 +145,21 @@ def _speak(name: str, words: str) -> tuple[str, Any]:
     return "/v1/audio/speech", samples.json_body(model=name, input=words[:400], voice="alloy")
 
 
-def _look(name: str, _: str) -> tuple[str, Any]:
+def _look(name: str, words: str) -> tuple[str, Any]:
+    if words == LONG:
+        return "/v1/chat/completions", _film(name)
     drawn = samples.drawn([(40, 40, "The points are set."), (40, 120, "All trains may pass.")], (640, 240))
     picture = {"url": samples.data_uri(samples.picture_file(drawn), "image/png")}
     return "/v1/chat/completions", samples.chat_body(
         {"type": "text", "text": "Read this."}, {"type": "image_url", "image_url": picture}, model=name
     )
+
+
+def _film(name: str) -> Any:
+    film = samples.film(["The points are set.", "All trains may pass."], sound=samples.tone(SPOKEN_S, rate_hz=22_050))
+    video = {"url": samples.data_uri(film, "video/mp4")}
+    said = {"type": "text", "text": "What happens?"}
+    return samples.chat_body(said, {"type": "video_url", "video_url": video}, model=name)
 
 
 REQUESTS: dict[str, Callable[[str, str], tuple[str, Any]]] = {"stt": _listen, "tts": _speak, "ocr": _look}

@@ -146,7 +146,7 @@ async def table(weights: Path, requests: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="side-") as folder:
         found = copies(weights, Path(folder), MODELS, prefix="abc")
         models = tuple(LlamaCppModel.model_validate(one | {"slots": 1}) for one in found)
-        for every_s in (3.0, 1.0, 0.5):
+        for every_s in (2.0, 1.0, 0.5):
             async for line in compare(models, requests, every_s):
                 print(line, flush=True)
                 lines.append(line)
@@ -155,7 +155,7 @@ async def table(weights: Path, requests: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=90)
+    parser.add_argument("--requests", type=int, default=60)
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     given = parser.parse_args()
     lines = asyncio.run(table(packaged(SMOLLM2), given.requests))
