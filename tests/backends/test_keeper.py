@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -50,9 +51,9 @@ POLITE = """
 """
 
 
-def charge(code: str, *arguments: str, **more: object) -> bytes:
+def charge(code: str, *arguments: str, **more: Any) -> bytes:
     argv = (sys.executable, "-c", textwrap.dedent(code), *arguments)
-    return msgspec.json.encode(Charge(argv=argv, **more))  # type: ignore[arg-type]
+    return msgspec.json.encode(Charge(argv=argv, **more))
 
 
 async def spawn(config: bytes, folder: Path) -> ChildProcess:

@@ -38,6 +38,30 @@ def test_check_names_every_problem_of_a_wrong_file(tmp_path: Path) -> None:
         assert said in result.output
 
 
+@pytest.mark.parametrize(
+    ("model", "origin"),
+    [
+        ("backend: vllm, model: Qwen/Qwen2.5", "Qwen/Qwen2.5"),
+        ("backend: vllm, url: 'http://127.0.0.1:9/v1'", "http://127.0.0.1:9/v1"),
+        ("backend: command, argv: [/opt/serve, x]", "/opt/serve"),
+        ("backend: max_serve, source: {file: /w/llama}", "/w/llama"),
+    ],
+)
+def test_check_shows_where_a_model_comes_from(model: str, origin: str, tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(f"models: [{{id: a, {model}}}]")
+    assert f" {origin} " in run("check", str(file)).output
+
+
+def test_check_looks_for_engines_of_other_packages(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("models: [{id: a, backend: custom, engine: x}, {id: b, backend: custom, engine: y}]")
+    result = run("check", str(file))
+    assert result.exit_code == 2
+    assert "models.a.engine: no installed package offers `x`" in result.output
+    assert "2 problems" in result.output
+
+
 def test_check_prints_the_schema() -> None:
     assert "models" in json.loads(run("check", "--schema").output)["properties"]
 

@@ -67,6 +67,22 @@ def profile_or_exit(settings: Settings) -> "QualityProfile | None":
         raise typer.Exit(2) from None
 
 
+def engines_or_exit(settings: Settings) -> None:
+    """Exit 2 where an engine of another package is not installed, or is none."""
+    from pointsman.backends.custom import custom
+
+    problems: list[str] = []
+    for model in settings.models:
+        if isinstance(model, settings_module.CustomModel):
+            try:
+                custom(model)
+            except ConfigError as error:
+                problems += error.problems
+    if problems:
+        show_problems(ConfigError(tuple(problems)))
+        raise typer.Exit(2)
+
+
 def show_problems(error: ConfigError) -> None:
     console = Console(stderr=True, highlight=False)
     for problem in error.problems:
