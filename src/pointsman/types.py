@@ -248,7 +248,8 @@ class ModelCard(Value, frozen=True):
 class DeploymentView(Value, frozen=True):
     """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it.
 
-    `retry_in_s`: until an open breaker lets a trial through.
+    `retry_in_s`: until an open breaker lets a trial through. `memory_bytes`, `gpu_bytes` (by GPU): of one that is
+    warm what it holds, else what it takes when it is ready.
     """
 
     id: str
@@ -263,6 +264,7 @@ class DeploymentView(Value, frozen=True):
     retry_in_s: float = 0.0
     is_managed: bool = False
     memory_bytes: int = 0
+    gpu_bytes: tuple[tuple[int, int], ...] = ()
     pid: int | None = None
     restarts: int = 0
     last_error: str = ""
@@ -272,11 +274,13 @@ class World(Value, frozen=True):
     """What `decide` may know of the present: a snapshot, so that a decision can be replayed.
 
     `held_by`: the deployment that answered the turn before of this conversation, empty where there was none.
+    `gpus`: (index, budget, used), in bytes.
     """
 
     deployments: tuple[DeploymentView, ...] = ()
     budget_bytes: int = 0
     used_bytes: int = 0
+    gpus: tuple[tuple[int, int, int], ...] = ()
     ticket: int = 0
     held_by: str = ""
 

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from pointsman.cli.explain_text import explain_text
+from pointsman.fleet.hardware import Gpu
 from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.policy.router import Router
 from pointsman.settings import FleetSettings, parse
-from pointsman.testing.backend import ScriptedBackend
 from pointsman.testing.clock import FakeClock
 from pointsman.testing.decisions import ask, measured
 from pointsman.testing.hardware import FakeHardware
+from pointsman.testing.sleeper import ScriptedSleeper
 from pointsman.types import Explanation, Plan, Tier
 
 GB = 10**9
@@ -26,16 +27,18 @@ models:
 class Scene:
     """A fleet whose `better` model of 6 GB takes 20 s to load, by its size; `hot` is ready when it opens."""
 
-    def __init__(self, budget_gb: float) -> None:
+    def __init__(self, budget_gb: float, gpu_gb: int = 0) -> None:
         self.clock = FakeClock()
+        hardware = FakeHardware(16 * GB, gpus=(Gpu(index=0, name="A", total_bytes=10 * GB, used_bytes=0),))
         sizes = {"hot": GB // 2, "better": 6 * GB}
+        on_gpu = ((0, gpu_gb * GB),) if gpu_gb else ()
         self.backends = {
-            name: ScriptedBackend(self.clock, name, footprint_bytes=size, load_s=size / 3e8)
+            name: ScriptedSleeper(self.clock, hardware, name, footprint_bytes=size, gpu_bytes=on_gpu, load_s=size / 3e8)
             for name, size in sizes.items()
         }
         specs = tuple(DeploymentSpec.of(model.id, model) for model in SETTINGS.models)
         settings = FleetSettings(memory_budget_gb=budget_gb, min_resident_s=0)
-        self.fleet = Fleet(specs, self.backends, settings, self.clock, FakeHardware(16 * GB))
+        self.fleet = Fleet(specs, self.backends, settings, self.clock, hardware)
         self.router = Router(SETTINGS)
 
     def plan(self) -> Plan:
@@ -55,9 +58,9 @@ def first(plan: Plan) -> str:
     return plan.candidates[0].model_id
 
 
-def play(budget_gb: float, act: Callable[[Scene], Awaitable[None]]) -> None:
+def play(budget_gb: float, act: Callable[[Scene], Awaitable[None]], gpu_gb: int = 0) -> None:
     async def run() -> None:
-        scene = Scene(budget_gb)
+        scene = Scene(budget_gb, gpu_gb)
         async with scene.fleet:
             await scene.clock.advance(5)
             await act(scene)
@@ -100,6 +103,7 @@ def test_a_model_that_another_must_leave_for_says_that_too() -> None:
         assert "until ready, and another model must leave memory for it" in scene.explained()
 
     play(6.2, act)
+    play(10, act, gpu_gb=5)  # of 8 GB on the GPU
 
 
 def test_a_queue_before_the_better_model_counts_too() -> None:

@@ -16,8 +16,13 @@ READER = replace(CARD, inputs=(TEXT, IMAGE), requires=(IMAGE,))
 HOT = hot("m")
 
 
-def needs(request: Request | None = None, signals: Signals | None = None, budget_bytes: int = 0) -> Ask:
-    return needs_of(request or ask(), signals or measured(), world(budget_bytes=budget_bytes), (), "")
+def needs(
+    request: Request | None = None,
+    signals: Signals | None = None,
+    budget_bytes: int = 0,
+    gpus: tuple[tuple[int, int, int], ...] = (),
+) -> Ask:
+    return needs_of(request or ask(), signals or measured(), world(budget_bytes=budget_bytes, gpus=gpus), (), "")
 
 
 def heard(language: str, p: float) -> Signals:
@@ -47,6 +52,8 @@ REJECTED: list[tuple[Gate, str, Ask, ModelCard, DeploymentView]] = [
     (Gate.FAILED, "failed to answer", needs(), CARD, replace(HOT, state="failed", is_managed=False)),
     (Gate.TOO_BIG, "200 MB, more than the whole budget of 100 MB",
      needs(budget_bytes=100_000_000), CARD, replace(cold("m"), memory_bytes=200_000_000)),
+    (Gate.TOO_BIG, "needs 9 MB of GPU 1, more than its whole budget of 8 MB",
+     needs(gpus=((0, 8_000_000, 0), (1, 8_000_000, 0))), CARD, replace(cold("m"), gpu_bytes=((1, 9_000_000),))),
     (Gate.BREAKER, "again in 7 s", needs(), CARD, replace(HOT, breaker=Breaker.OPEN, retry_in_s=7)),
 ]  # fmt: skip
 

@@ -100,6 +100,16 @@ def test_readiness_says_that_another_must_leave() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("gpu_bytes", "must_leave"), [(((0, 5),), False), (((0, 7),), True), (((1, 9),), False), (((0, 1), (1, 11)), True)]
+)
+def test_every_gpu_must_have_room(gpu_bytes: tuple[tuple[int, int], ...], must_leave: bool) -> None:
+    need = needs_of(ask(), measured(), world(gpus=((0, 10, 4), (1, 10, 0))), (), "")
+    value, why = scores.readiness(need, CARD, replace(cold("m"), gpu_bytes=gpu_bytes))
+    assert ("another model must leave" in why) is must_leave
+    assert (value < scores.readiness(need, CARD, cold("m"))[0]) is must_leave
+
+
 def test_load_and_health_fall_with_trouble() -> None:
     loads = [scores.load(needs(), CARD, replace(HOT, in_flight=n, queued=q))[0] for n, q in ((0, 0), (1, 0), (2, 3))]
     troubles = (

@@ -26,6 +26,7 @@ def view_of(d: Deployment, now_s: float, pid: int | None = None, *, is_draining:
         retry_in_s=retry_in_s(d.breaker, now_s),
         is_managed=d.spec.is_managed,
         memory_bytes=d.holds[0][1] if d.phase in WARM else d.footprint_bytes,
+        gpu_bytes=d.holds[1:] if d.phase in WARM else d.gpu_bytes,
         pid=pid if d.is_resident else None,
         restarts=d.restarts,
         last_error=d.last_error,
@@ -47,6 +48,7 @@ class WorldView:
         self._built_s = 0.0
         self._is_steady = False
         self._used_bytes = 0
+        self._gpus: tuple[tuple[int, int, int], ...] = ()
         self._ticket = 0
 
     def at(self, state: State, now_s: float, pids: dict[str, int]) -> World:
@@ -58,6 +60,7 @@ class WorldView:
             deployments=self._views,
             budget_bytes=state.budget_bytes,
             used_bytes=self._used_bytes,
+            gpus=self._gpus,
             ticket=self._ticket,
         )
 
@@ -75,6 +78,9 @@ class WorldView:
                 views.append(view_of(d, now_s, pids.get(name), is_draining=state.is_draining))
         self._views = tuple(views)
         self._used_bytes = state.used_bytes
+        if state.gpu_budgets:
+            used = dict(state.used)
+            self._gpus = tuple((gpu, budget, used.get(gpu, 0)) for gpu, budget in state.gpu_budgets)
         self._is_steady = all_steady
         self._state = state
         self._built_s = now_s

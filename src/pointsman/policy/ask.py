@@ -56,6 +56,7 @@ class Ask(Value, frozen=True):
     held_by: str = ""
     judged: Judged = Judged()
     models: tuple[str, ...] = ()
+    gpus: tuple[tuple[int, int, int], ...] = ()
 
 
 def labels_of(request: Request, signals: Signals) -> tuple[str, str]:
@@ -101,7 +102,16 @@ def needs_of(
         held_by=world.held_by,
         judged=judged,
         models=limits.models,
+        gpus=world.gpus,
     )
+
+
+def has_room(ask: Ask, view: DeploymentView) -> bool:
+    """Whether every device has so much free that nobody must leave; unknown budgets have."""
+    if ask.budget_bytes > 0 and view.memory_bytes > ask.free_bytes:
+        return False
+    wanted = dict(view.gpu_bytes)
+    return all(wanted.get(gpu, 0) <= budget_bytes - used_bytes for gpu, budget_bytes, used_bytes in ask.gpus)
 
 
 def is_unsure(request: Request, signals: Signals, floor: float) -> bool:

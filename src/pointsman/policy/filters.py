@@ -138,9 +138,16 @@ def has_not_failed(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
 
 
 def fits_memory(ask: Ask, _: ModelCard, view: DeploymentView) -> str | None:
-    if not view.is_managed or view.tier is Tier.HOT or not 0 < ask.budget_bytes < view.memory_bytes:
+    if not view.is_managed or view.tier is Tier.HOT:
         return None
-    return f"needs {view.memory_bytes / MB:,.0f} MB, more than the whole budget of {ask.budget_bytes / MB:,.0f} MB"
+    if 0 < ask.budget_bytes < view.memory_bytes:
+        return f"needs {view.memory_bytes / MB:,.0f} MB, more than the whole budget of {ask.budget_bytes / MB:,.0f} MB"
+    wanted = dict(view.gpu_bytes)
+    for gpu, budget_bytes, _used_bytes in ask.gpus if wanted else ():
+        if wanted.get(gpu, 0) > budget_bytes:
+            whole = f"more than its whole budget of {budget_bytes / MB:,.0f} MB"
+            return f"needs {wanted[gpu] / MB:,.0f} MB of GPU {gpu}, {whole}"
+    return None
 
 
 def has_closed_breaker(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:

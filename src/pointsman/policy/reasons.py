@@ -21,7 +21,7 @@ REMEDIES: dict[Gate, str] = {
     Gate.LATENCY: "raise the latency limit",
     Gate.DRAINING: "try again shortly",
     Gate.FAILED: "try again shortly; the log of the model says why it failed",
-    Gate.TOO_BIG: "raise fleet.memory_budget_gb, or choose a smaller variant of the model",
+    Gate.TOO_BIG: "raise fleet.memory_budget_gb (GPUs: gpu_memory_budget_gb), or choose a smaller variant of the model",
     Gate.BREAKER: "try again shortly",
 }
 MOST_SHOWN = 3

@@ -6,7 +6,7 @@ alone, so a model that joins never reorders the others. A score is the weighted 
 
 from collections.abc import Callable
 
-from pointsman.policy.ask import Ask, answer_s
+from pointsman.policy.ask import Ask, answer_s, has_room
 from pointsman.settings import RoutingSettings, StrategyWeights
 from pointsman.types import Breaker, Candidate, Complexity, DeploymentView, ModelCard, Term, Tier
 
@@ -82,7 +82,7 @@ def readiness(ask: Ask, _: ModelCard, view: DeploymentView) -> tuple[float, str]
         return 1.0, "hot"
     value = _CEILING[view.tier] / (1 + view.ready_in_s / READY_HALF_S)
     why = f"{view.tier}, about {view.ready_in_s:.3g} s until ready"
-    if view.state == STATE_COLD and view.is_managed and ask.budget_bytes > 0 and view.memory_bytes > ask.free_bytes:
+    if view.state == STATE_COLD and view.is_managed and not has_room(ask, view):
         return 0.8 * value, f"{why}, and another model must leave memory for it"
     return value, why
 

@@ -79,5 +79,11 @@ def cold(model_id: str, deployment_id: str = "", ready_in_s: float = 20.0) -> De
     )
 
 
-def world(*deployments: DeploymentView, ticket: int = 0, budget_bytes: int = 0, used_bytes: int = 0) -> World:
-    return World(deployments=deployments, ticket=ticket, budget_bytes=budget_bytes, used_bytes=used_bytes)
+def world(
+    *deployments: DeploymentView,
+    ticket: int = 0,
+    budget_bytes: int = 0,
+    used_bytes: int = 0,
+    gpus: tuple[tuple[int, int, int], ...] = (),
+) -> World:
+    return World(deployments=deployments, ticket=ticket, budget_bytes=budget_bytes, used_bytes=used_bytes, gpus=gpus)
