@@ -21,7 +21,8 @@ class Case(Value, frozen=True):
 
     `slots`: a path at its root that lists slots with `is_processing`, where it has one. `attach`: the URL of this
     running model is given to a second backend, which is the one under test. `guesses`: its footprint is a rule of
-    thumb, until the operator names one. `needs`: a module without which the case is skipped. `shares`: see
+    thumb, until the operator names one. `frees`: the share of its memory that it gives back asleep; None: it cannot
+    sleep. `needs`: a module without which the case is skipped. `shares`: see
     `test_a_cancelled_start_leaves_no_process`.
     """
 
@@ -33,6 +34,7 @@ class Case(Value, frozen=True):
     slots: str = ""
     attach: bool = False
     guesses: bool = False
+    frees: float | None = None
     needs: str = ""
     shares: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 0.95)
 
@@ -75,6 +77,7 @@ LLAMA_CPP = Case(
     answered=has_content,
     stream=json_request(Kind.CHAT, stream=True, messages=MESSAGES, max_tokens=150, ignore_eos=True),
     slots="/slots",
+    frees=0.5,
 )
 COMMAND = msgspec.structs.replace(
     LLAMA_CPP,
@@ -91,6 +94,7 @@ COMMAND = msgspec.structs.replace(
         "api_key_variable": "LLAMA_API_KEY",
     },
     guesses=True,
+    frees=None,
 )
 OPENAI = msgspec.structs.replace(LLAMA_CPP, name="openai", attach=True)
 STT = Case(
@@ -130,6 +134,7 @@ TRANSFORMERS = Case(
     answered=has_content,
     stream=json_request(Kind.CHAT, stream=True, messages=MESSAGES, max_tokens=800, temperature=0, ignore_eos=True),
     slots="/slots",
+    frees=0.0,  # on a CPU nearly all of so small a model's memory are its libraries
     needs="torch",
     shares=(0.3, 0.9),  # seconds a start, most of them for its libraries
 )
@@ -150,3 +155,4 @@ def marked(case: Case, *more: object) -> Any:
 each = with_cases(lambda _: True)
 each_managed = with_cases(lambda case: not case.attach)
 each_streaming = with_cases(lambda case: case.stream is not None)
+each_sleeping = with_cases(lambda case: not case.attach and case.frees is not None)

@@ -21,9 +21,19 @@ import psutil
 import pytest
 import uvloop
 from pydantic import TypeAdapter
-from tests.contract.backend_cases import CASES, CHECKPOINT, Case, each, each_managed, each_streaming, marked, with_cases
+from tests.contract.backend_cases import (
+    CASES,
+    CHECKPOINT,
+    Case,
+    each,
+    each_managed,
+    each_sleeping,
+    each_streaming,
+    marked,
+    with_cases,
+)
 
-from pointsman.backends.base import Backend, Toolbox
+from pointsman.backends.base import Backend, Sleeper, Toolbox
 from pointsman.backends.registry import build
 from pointsman.clock import SystemClock
 from pointsman.dispatch.http import AiohttpClient
@@ -234,6 +244,86 @@ def test_an_engine_killed_mid_stream(case: Case, tmp_path: Path, weights: Weight
                     async for _ in reply.chunks():
                         os.kill(scene.process, signal.SIGKILL)
             assert caught.value.code == "upstream_cut"
+
+    uvloop.run(run())
+
+
+# ---------------------------------------------------------------- a sleep
+
+
+def sleeper(scene: Scene) -> Sleeper:
+    assert isinstance(scene.backend, Sleeper)
+    return scene.backend
+
+
+@each_managed
+def test_who_can_sleep_says_so_and_what_it_keeps(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with toolbox(tmp_path, weights) as tools:
+            backend = built(case.model, tools)
+            can_sleep = isinstance(backend, Sleeper) and backend.can_sleep
+            assert can_sleep is (case.frees is not None)
+            assert bool(backend.footprint().asleep_bytes) is can_sleep
+
+    uvloop.run(run())
+
+
+@each_sleeping
+def test_asleep_it_holds_less_and_awake_it_answers(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            await ask(scene, case.request)
+            process = psutil.Process(scene.process)
+            awake_bytes = process.memory_info().rss
+            for _ in range(2):
+                await sleeper(scene).sleep()
+                left_bytes = process.memory_info().rss
+                assert left_bytes <= (1 - (case.frees or 0)) * awake_bytes * 1.05
+                assert left_bytes <= scene.backend.footprint().asleep_bytes * 1.4
+                await sleeper(scene).wake()
+                await scene.backend.probe()
+                status, body = await ask(scene, case.request)
+                assert status == 200
+                assert case.answered(body), body
+
+    uvloop.run(run())
+
+
+@each_sleeping
+def test_one_killed_in_its_sleep_does_not_wake(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            await sleeper(scene).sleep()
+            os.kill(scene.process, signal.SIGKILL)
+            assert scene.running.exited is not None
+            assert (await asyncio.wait_for(scene.running.exited(), 1)).code == -signal.SIGKILL
+            with pytest.raises(UpstreamError) as caught:
+                await sleeper(scene).wake()
+            assert caught.value.code == "loading_failed"
+            again = await scene.backend.start()
+            async with scene.backend.call(lease_of(again), case.request) as reply:
+                assert reply.status == 200
+
+    uvloop.run(run())
+
+
+@each_sleeping
+def test_stop_ends_it_asleep_and_on_its_way(case: Case, tmp_path: Path, weights: WeightStore) -> None:
+    async def run() -> None:
+        async with started(case, tmp_path, weights) as scene:
+            await sleeper(scene).sleep()
+            began_s = time.monotonic()
+            await scene.backend.stop()
+            assert time.monotonic() - began_s < 1
+            assert engine_processes() == []
+            await scene.backend.start()
+            await sleeper(scene).sleep()
+            waking = asyncio.create_task(sleeper(scene).wake())
+            await asyncio.sleep(0.01)
+            waking.cancel()
+            await asyncio.wait([waking])
+            await scene.backend.stop()
+            assert engine_processes() == []
 
     uvloop.run(run())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from pointsman.backends import external
 from pointsman.backends.gguf import Header, Tensor, gguf_of, read_header
 from pointsman.backends.managed import Launch, Nap, Order, WarmUp, default_threads, worker_argv
 from pointsman.backends.worker.llama_cpp import LlamaCppConfig
@@ -23,7 +24,7 @@ CACHE_STEP_TOKENS = 256
 BASE_BYTES = 40_000_000  # interpreter, libraries, server
 VOCABULARY_BYTES = 440  # for each token
 CUDA_BYTES = 450_000_000  # driver, kernels and workspaces on a GPU, beside what is put there
-ASLEEP_BYTES = 45_000_000  # interpreter and libraries, whatever the model
+ASLEEP_BYTES = 62_000_000  # interpreter and libraries, whatever the model
 REPACKED: Mapping[str, frozenset[int]] = {
     "x86_64": frozenset({2, 12, 20, 39}),  # Q4_0, Q4_K, IQ4_NL, MXFP4
     "aarch64": frozenset({2, 8, 12, 13, 14, 20}),  # and Q8_0, Q5_K, Q6_K; not MXFP4
@@ -74,7 +75,13 @@ class LlamaCpp:
         )
         defaults = tuple((name, msgspec.json.encode(value)) for name, value in model.sampling.items())
         argv = worker_argv("llama_cpp")
-        return Launch(argv=argv, config=msgspec.json.encode(config), defaults=defaults, continues="prefill")
+        return Launch(
+            argv=argv,
+            config=msgspec.json.encode(config),
+            env=external.gpus_of(model),
+            defaults=defaults,
+            continues="prefill",
+        )
 
     def warm_up(self) -> WarmUp:
         kind = next((kind for kind in WARM_UPS if kind in self._kinds), Kind.CHAT)
