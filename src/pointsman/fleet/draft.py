@@ -19,10 +19,9 @@ class Draft:
         "_state",
         "_wake_at_s",
         "active",
-        "budget_bytes",
+        "budgets",
         "deployments",
         "effects",
-        "gpu_budgets",
         "is_draining",
         "is_short",
         "now_s",
@@ -35,8 +34,7 @@ class Draft:
         self._wake_at_s = INFINITY
         self.now_s = now_s
         self.rules = state.rules
-        self.budget_bytes = state.budget_bytes
-        self.gpu_budgets = state.gpu_budgets
+        self.budgets = state.budgets
         self.deployments = dict(state.deployments)
         self.active = state.active
         self.is_draining = state.is_draining

@@ -3,6 +3,7 @@
 Knows: which phase believes which event; word of another life is ignored. Does not know: what follows.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,11 +38,24 @@ from pointsman.fleet.events import (
     Woke,
     Woken,
 )
-from pointsman.fleet.memory import Sizes, corrected, corrected_sizes, total
+from pointsman.fleet.memory import (
+    HOST,
+    Sizes,
+    corrected,
+    corrected_sizes,
+    device_in_words,
+    in_words,
+    least,
+    most,
+    total,
+)
 from pointsman.fleet.values import WARM, Deployment, Phase, Waiter, Why
 
 LIVING = WARM | {Phase.READY}
 RESTABLE = frozenset({Phase.STARTING, Phase.READY, Phase.WAKING})
+OUT_OF_MEMORY = "out_of_memory"
+MORE = 1.25
+"""What is reserved after a load ran out of memory, relative to before."""
 HOLD_MEMORY = 0.8
 LOAD_MEMORY = 0.7
 """Share of the old figure in the moving averages of how long a call holds its slot, how long a load takes."""
@@ -124,7 +138,7 @@ def _ready(draft: Draft, d: Deployment, event: Started | Woken) -> Deployment:
 
 def _weighed(draft: Draft, d: Deployment, measured_bytes: int, gpu_bytes: Sizes) -> Deployment:
     """What it takes, corrected by what was measured."""
-    footprint_bytes = corrected(d.footprint_bytes, measured_bytes, draft.budget_bytes)
+    footprint_bytes = corrected(d.footprint_bytes, measured_bytes, draft.budgets[HOST])
     if not (gpu_bytes or d.gpu_bytes):
         return draft.put(d, measured_bytes=measured_bytes, footprint_bytes=footprint_bytes)
     return draft.put(
@@ -132,7 +146,7 @@ def _weighed(draft: Draft, d: Deployment, measured_bytes: int, gpu_bytes: Sizes)
         measured_bytes=measured_bytes,
         footprint_bytes=footprint_bytes,
         measured_gpu_bytes=gpu_bytes,
-        gpu_bytes=corrected_sizes(d.gpu_bytes, gpu_bytes, draft.gpu_budgets),
+        gpu_bytes=corrected_sizes(d.gpu_bytes, gpu_bytes, draft.budgets),
     )
 
 
@@ -148,7 +162,14 @@ def _mean_s(known_s: float | None, took_s: float) -> float:
 def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
     if d.phase is not Phase.STARTING or d.life != event.life:
         return
-    failures = d.failures + 1
+    failures, why = d.failures + 1, event.why
+    if event.code == OUT_OF_MEMORY:
+        if not d.ran_out and any(waiter.may_evict for waiter in d.queue):  # once more, after others have left
+            now_s = draft.now_s
+            draft.put(d, phase=Phase.COLD, since_s=now_s, retry_at_s=now_s, ran_out=True, last_error=why)
+            _tell_of_failure(draft, d, why, failures, retry_in_s=0.0)
+            return
+        d, why = _expecting_more(draft, d, why)
     pause_s = estimates.backoff_s(draft.rules, failures)
     has_given_up = failures >= draft.rules.max_failures
     draft.put(
@@ -159,19 +180,42 @@ def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
         retry_at_s=draft.now_s + pause_s,
         may_hurry=False,
         closing=None,
+        to_sleep=False,
+        ran_out=False,
         restart_wanted=(d.spec.preload or not d.spec.is_managed) and d.closing is None,
-        last_error=event.why,
+        last_error=why,
         error_code=event.code,
     )
+    _tell_of_failure(draft, d, why, failures, retry_in_s=pause_s)
+
+
+def _tell_of_failure(draft: Draft, d: Deployment, why: str, failures: int, *, retry_in_s: float) -> None:
     draft.effects.append(
-        LoadFailed(
-            deployment_id=d.spec.id,
-            model_id=d.spec.model_id,
-            why=event.why,
-            failures=failures,
-            retry_in_s=pause_s,
-        )
+        LoadFailed(deployment_id=d.spec.id, model_id=d.spec.model_id, why=why, failures=failures, retry_in_s=retry_in_s)
     )
+
+
+def _expecting_more(draft: Draft, d: Deployment, why: str) -> tuple[Deployment, str]:
+    """The books were too low: more is reserved for it next time, and the figures are told."""
+    raised, figures = [], []
+    for device, size in d.crowded:
+        budget_bytes = draft.budgets.get(device, 0)
+        more = max(size, min(math.ceil(size * MORE), budget_bytes))
+        raised.append((device, more))
+        figures.append(
+            f"{in_words(size)} of {device_in_words(device)} were reserved for it; next time {in_words(more)} of "
+            f"{in_words(budget_bytes)} will be"
+        )
+    gpus = tuple(one for one in raised if one[0] != HOST)
+    host_bytes = 0 if gpus else raised[0][1]
+    d = draft.put(
+        d,
+        measured_bytes=max(d.measured_bytes, host_bytes),
+        footprint_bytes=max(d.footprint_bytes, host_bytes),
+        measured_gpu_bytes=most(d.measured_gpu_bytes, gpus),
+        gpu_bytes=most(d.gpu_bytes, gpus),
+    )
+    return d, f"{why} ({', '.join(figures)})"
 
 
 def slept(draft: Draft, d: Deployment, event: Slept) -> None:
@@ -182,9 +226,9 @@ def slept(draft: Draft, d: Deployment, event: Slept) -> None:
         d,
         phase=Phase.ASLEEP,
         since_s=draft.now_s,
-        asleep_bytes=min(event.measured_bytes or d.asleep_bytes, draft.budget_bytes),
+        asleep_bytes=min(event.measured_bytes or d.asleep_bytes, draft.budgets[HOST]),
         measured_asleep_bytes=event.measured_bytes,
-        asleep_gpu_bytes=corrected_sizes((), event.gpu_bytes, draft.gpu_budgets),
+        asleep_gpu_bytes=least(event.gpu_bytes, d.gpu_bytes),
     )
     draft.effects.append(
         FellAsleep(
@@ -283,10 +327,12 @@ def estimated(draft: Draft, d: Deployment, event: Estimated) -> None:
     asleep_bytes = event.asleep_bytes and (d.measured_asleep_bytes or event.asleep_bytes)
     draft.put(
         d,
-        footprint_bytes=corrected(estimate_bytes, d.measured_bytes, draft.budget_bytes),
-        gpu_bytes=corrected_sizes(event.gpu_bytes, d.measured_gpu_bytes, draft.gpu_budgets),
-        asleep_bytes=min(asleep_bytes, draft.budget_bytes),
+        footprint_bytes=corrected(estimate_bytes, d.measured_bytes, draft.budgets[HOST]),
+        gpu_bytes=corrected_sizes(event.gpu_bytes, d.measured_gpu_bytes, draft.budgets),
+        asleep_bytes=min(asleep_bytes, draft.budgets[HOST]),
         missing_bytes=event.missing_bytes,
+        load_s=event.load_s if d.load_s is None else d.load_s,
+        wake_s=event.wake_s if d.wake_s is None else d.wake_s,
     )
 
 

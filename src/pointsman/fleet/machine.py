@@ -10,13 +10,20 @@ Decision tree (numbers stand in the code and in `settle`):
    2.1 failed, and its back-off is over → cold
    2.2 its waiters, all: draining, failed, or too big for ever → refused; one by one: deadline passed → refused
    2.3 ready: waiters are granted in order while slots are free; closed: none. A want for a load needs no slot
-   2.4 ready and idle, and closed, or unused for its TTL → Stop. Draining: Stop, even while starting
-3. Memory (`admission`): loads that are due, the longest waiting first
+   2.4 draining: idle → Stop, whatever it is doing
+       ready or asleep, and idle: closed to sleep → 2.5; closed, or unused for its TTL → Stop
+       ready and idle: unused for `sleep_after_s` → Sleep, where it can and the memory that takes is free
+   2.5 closed to sleep, and it can → Sleep; else Stop where that is an eviction, else it serves on
+3. Memory (`admission`): loads and wakes that are due, the longest waiting first
 4. The next moment at which time alone changes something → WakeAt, where that is sooner than the one set
 
-Invariants: Σ footprint(starting + ready + stopping) ≤ budget after every Start · nothing with leases or untaken grants
-is stopped · a ticket ends once: Grant and Taken, Refuse, or Cancel · one life at a time per deployment · drained means
-no leases and no children.
+Asleep, a deployment holds less; falling asleep and waking it holds what it takes awake or asleep, whichever is more.
+What failed: no sleep → ready as before, and not asked again in this life; no wake → Stop, and a load where somebody
+waits; no memory at a load → once more, after the idle ones have left (3.0), then as any failed load.
+
+Invariants: Σ held ≤ budget on every device after every Start, Sleep and Wake · nothing with leases or untaken grants
+is stopped or put to sleep · a ticket ends once: Grant and Taken, Refuse, or Cancel · one life at a time per deployment
+· drained means no leases and no children.
 """
 
 from collections.abc import Callable
@@ -30,8 +37,10 @@ from pointsman.fleet.breaker import record
 from pointsman.fleet.draft import Draft
 from pointsman.fleet.events import About, Drain, Effect, Event, Grant, Release, Report, Taken, Want
 from pointsman.fleet.facts import CHANGE, released
-from pointsman.fleet.memory import Sizes
+from pointsman.fleet.memory import HOST, Sizes, in_words
+from pointsman.fleet.room import LEAVABLE, Room, can_fall_asleep, extra_bytes
 from pointsman.fleet.values import (
+    ABSENT,
     INFINITY,
     Deployment,
     DeploymentSpec,
@@ -43,6 +52,7 @@ from pointsman.fleet.values import (
     active,
 )
 
+ENDABLE = frozenset(Phase) - ABSENT - {Phase.STOPPING}
 Step = tuple[State, tuple[Effect, ...]]
 
 
@@ -54,8 +64,7 @@ def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int, 
     }
     return State(
         rules=rules,
-        budget_bytes=budget_bytes,
-        gpu_budgets=gpu_budgets,
+        budgets={HOST: budget_bytes, **dict(gpu_budgets)},
         deployments=deployments,
         active=active(deployments),
     )
@@ -110,10 +119,11 @@ def _quick_release(state: State, event: Release) -> Step | None:
     d = state.deployments[event.deployment_id]
     if d.queue or d.closing or state.is_short or state.is_draining:
         return None
-    ttl_s = d.spec.ttl_s
-    if ttl_s is not None and not event.at_s < state.wake_at_s <= event.at_s + ttl_s:
+    d = replace(d, **released(d, event))
+    leaves_at_s = _leaves_at_s(d)
+    if leaves_at_s < INFINITY and not event.at_s < state.wake_at_s <= leaves_at_s:
         return None
-    return _with(state, replace(d, **released(d, event))), ()
+    return _with(state, d), ()
 
 
 def _quick_report(state: State, event: Report) -> Step:
@@ -141,27 +151,28 @@ def settle(draft: Draft) -> None:
     """Rules 2 to 4, until nothing more follows."""
     while True:
         for name in draft.active:
-            d = _thaw(draft, draft[name])
-            d = _refuse(draft, d)
-            d = _grant(draft, d)
-            _stop(draft, d)
+            d = draft[name]
+            if d.phase is Phase.FAILED:
+                d = _thaw(draft, d)
+            if d.queue:
+                d = _grant(draft, _refuse(draft, d))
+            if d.phase in ENDABLE and not d.granted and not d.leases:
+                _leave(draft, d)
         if not admit(draft):
             break
     for d in draft.stirring():
-        _wake(draft, d)
+        _alarm(draft, d)
 
 
 def _thaw(draft: Draft, d: Deployment) -> Deployment:
     """2.1"""
-    if d.phase is Phase.FAILED and d.retry_at_s <= draft.now_s:
+    if d.retry_at_s <= draft.now_s:
         return draft.put(d, phase=Phase.COLD, since_s=draft.now_s)
     return d
 
 
 def _refuse(draft: Draft, d: Deployment) -> Deployment:
     """2.2"""
-    if not d.queue:
-        return d
     if draft.is_draining:
         why = "this server is shutting down and takes no new requests; try again shortly"
         return draft.refuse_all(d, "draining", estimates.DRAIN_RETRY_AFTER_S, why)
@@ -169,7 +180,7 @@ def _refuse(draft: Draft, d: Deployment) -> Deployment:
         retry_s = estimates.ready_in_s(d, draft.now_s)
         why = f"`{d.spec.id}` failed to start {d.failures} times, the next try is in {retry_s:.0f} s: {d.last_error}"
         return draft.refuse_all(d, d.error_code, max(retry_s, estimates.MIN_RETRY_AFTER_S), why)
-    if d.phase is Phase.COLD and (why := hopeless(draft, d)):
+    if d.phase in (Phase.COLD, Phase.ASLEEP) and (why := hopeless(draft, d)):
         return draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, why)
     if d.next_deadline_s > draft.now_s:
         return d
@@ -185,9 +196,9 @@ def _state_in_words(draft: Draft, d: Deployment) -> str:
         return "is about to stop" if d.closing else f"has all of its {d.spec.slots} slots busy"
     if d.phase is Phase.COLD and not is_due(draft, d):
         return f"is tried again in {max(0.0, d.retry_at_s - draft.now_s):.1f} s: {d.last_error}"
-    if d.phase is Phase.COLD:
+    if d.phase in (Phase.COLD, Phase.ASLEEP):
         return "waits for memory that busy models hold"
-    return f"is {d.phase.value} since {draft.now_s - d.since_s:.1f} s"
+    return f"is {d.phase.value.replace('_', ' ')} since {draft.now_s - d.since_s:.1f} s"
 
 
 def _grant(draft: Draft, d: Deployment) -> Deployment:
@@ -208,26 +219,54 @@ def _grant(draft: Draft, d: Deployment) -> Deployment:
     return draft.put(draft.queue(d, tuple(left)), granted=d.granted | set(granted))
 
 
-def _stop(draft: Draft, d: Deployment) -> None:
+def _leave(draft: Draft, d: Deployment) -> None:
     """2.4"""
-    if not d.is_idle:
-        return
-    if draft.is_draining and d.phase in (Phase.STARTING, Phase.READY):
+    if draft.is_draining:
         draft.stop(d, Why.DRAINED)
-    elif d.phase is Phase.READY and d.closing:
+    elif d.phase not in LEAVABLE:
+        return
+    elif d.closing and d.to_sleep:
+        _sleep(draft, d)
+    elif d.closing:
         draft.stop(d, d.closing)
-    elif d.phase is Phase.READY and not d.queue and _expires_at_s(d) <= draft.now_s:
+    elif not d.queue and _unused_until_s(d, d.spec.ttl_s) <= draft.now_s:
         draft.stop(d, Why.EXPIRED)
+    elif not d.queue and _drowsy_at_s(d) <= draft.now_s and can_fall_asleep(d, _free_bytes(draft)):
+        draft.sleep(d)
 
 
-def _expires_at_s(d: Deployment) -> float:
-    return INFINITY if d.spec.ttl_s is None or d.spec.pin else d.idle_since_s + d.spec.ttl_s
+def _sleep(draft: Draft, d: Deployment) -> None:
+    """2.5"""
+    if can_fall_asleep(d, _free_bytes(draft)):
+        draft.sleep(d)
+    elif d.closing is Why.EVICTED:
+        draft.stop(d, Why.EVICTED)
+    else:
+        why = f"cannot sleep now: that takes {in_words(extra_bytes(d))} more of memory than serving, and it is not free"
+        draft.put(d, closing=None, to_sleep=False, last_error=why)
 
 
-def _wake(draft: Draft, d: Deployment) -> None:
+def _free_bytes(draft: Draft) -> int:
+    return Room(draft).free[HOST]
+
+
+def _unused_until_s(d: Deployment, limit_s: float | None) -> float:
+    return INFINITY if limit_s is None or d.spec.pin else d.idle_since_s + limit_s
+
+
+def _drowsy_at_s(d: Deployment) -> float:
+    return _unused_until_s(d, d.spec.sleep_after_s) if d.phase is Phase.READY and d.can_sleep else INFINITY
+
+
+def _leaves_at_s(d: Deployment) -> float:
+    return min(_unused_until_s(d, d.spec.ttl_s), _drowsy_at_s(d))
+
+
+def _alarm(draft: Draft, d: Deployment) -> None:
     """4"""
-    draft.alarm(d.next_deadline_s)
+    if d.next_deadline_s < INFINITY:
+        draft.alarm(d.next_deadline_s)
     if d.phase is Phase.FAILED or (d.phase is Phase.COLD and (d.queue or d.restart_wanted) and not is_due(draft, d)):
         draft.alarm(d.retry_at_s)
-    elif d.phase is Phase.READY and d.is_idle:
-        draft.alarm(_expires_at_s(d))
+    elif d.phase in LEAVABLE and d.is_idle:
+        draft.alarm(_leaves_at_s(d))

@@ -1,12 +1,12 @@
 """Memory arithmetic: what fits, and who leaves to make room. Pure.
 
-Knows: bytes and worths. Does not know: deployments' states, queues, how memory is measured.
-One device, the host's memory; more devices mean more budgets here, nothing elsewhere.
+Knows: bytes on devices, and worths. Does not know: deployments' states, queues, how memory is measured.
 
 Who is worth how much is an eviction policy's word (`eviction`); the least worth leaves first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import add, sub
 
 from pointsman.types import Value
 
@@ -20,12 +20,12 @@ HOST = -1
 
 
 class Resident(Value, frozen=True):
-    """One deployment that holds memory and could be asked to leave. `worth`: of keeping it.
-    `held_by`: why it may not; empty: it may.
+    """One deployment that holds memory and could be asked to leave. `sizes`: what that frees on each of the devices in
+    question; `worth`: of keeping it. `held_by`: why it may not; empty: it may.
     """
 
     id: str
-    size_bytes: int
+    sizes: tuple[int, ...]
     worth: float
     is_busy: bool = False
     held_by: str = ""
@@ -35,7 +35,7 @@ class Eviction(Value, frozen=True):
     """Who leaves, what that frees, whether it is enough, and why each of the others stays."""
 
     victims: tuple[str, ...]
-    freed_bytes: int
+    freed: tuple[int, ...]
     is_enough: bool
     spared: tuple[tuple[str, str], ...] = ()
 
@@ -45,29 +45,34 @@ class Eviction(Value, frozen=True):
         return ", ".join(f"`{name}` {reason}" for name, reason in self.spared)
 
 
-def choose_victims(residents: Sequence[Resident], need_bytes: int, *, may_wait_for_busy: bool = False) -> Eviction:
-    """Who leaves, the least worth first, so that `need_bytes` are freed; nobody, where that would not suffice.
+def choose_victims(
+    residents: Sequence[Resident], need: tuple[int, ...], *, may_wait_for_busy: bool = False
+) -> Eviction:
+    """Who leaves, the least worth first, so that `need` is freed on every device; nobody, where that would not suffice.
 
+    Who frees nothing where something is still missing stays.
     `may_wait_for_busy`: busy ones count as victims too, after all idle ones; they leave when they have finished.
     """
     spared = [(one.id, one.held_by or "is busy") for one in residents if one.held_by or one.is_busy]
-    able = [one for one in residents if not one.held_by and one.size_bytes and (may_wait_for_busy or not one.is_busy)]
-    able.sort(key=lambda one: (one.is_busy, one.worth, -one.size_bytes))
+    able = [one for one in residents if not one.held_by and any(one.sizes) and (may_wait_for_busy or not one.is_busy)]
+    able.sort(key=lambda one: (one.is_busy, one.worth, -sum(one.sizes)))
     chosen: list[Resident] = []
-    freed_bytes = 0
+    missing = need
     for one in able:
-        if freed_bytes >= need_bytes:
+        if max(missing) <= 0:
             break
-        chosen.append(one)
-        freed_bytes += one.size_bytes
-    if freed_bytes < need_bytes:
-        return Eviction(victims=(), freed_bytes=0, is_enough=False, spared=tuple(spared))
+        if max(map(min, missing, one.sizes)) > 0:
+            chosen.append(one)
+            missing = tuple(map(sub, missing, one.sizes))
+    if max(missing) > 0:
+        return Eviction(victims=(), freed=(0,) * len(need), is_enough=False, spared=tuple(spared))
     for one in sorted(chosen, key=lambda one: (not one.is_busy, -one.worth)):  # who is not needed after all stays
-        if freed_bytes - one.size_bytes >= need_bytes:
+        without = tuple(map(add, missing, one.sizes))
+        if max(without) <= 0:
             chosen.remove(one)
-            freed_bytes -= one.size_bytes
+            missing = without
     victims = tuple(one.id for one in chosen)
-    return Eviction(victims=victims, freed_bytes=freed_bytes, is_enough=True, spared=tuple(spared))
+    return Eviction(victims=victims, freed=tuple(map(sub, need, missing)), is_enough=True, spared=tuple(spared))
 
 
 def corrected(estimate_bytes: int, measured_bytes: int, budget_bytes: int) -> int:
@@ -76,10 +81,9 @@ def corrected(estimate_bytes: int, measured_bytes: int, budget_bytes: int) -> in
     return max(estimate_bytes, min(measured_bytes, budget_bytes))
 
 
-def corrected_sizes(estimate: Sizes, measured: Sizes, budgets: Sizes) -> Sizes:
+def corrected_sizes(estimate: Sizes, measured: Sizes, budgets: Mapping[int, int]) -> Sizes:
     """The same on each device; what is measured where nothing was expected counts too."""
-    limits = dict(budgets)
-    return most(estimate, tuple((device, min(size, limits.get(device, 0))) for device, size in measured))
+    return most(estimate, tuple((device, min(size, budgets.get(device, 0))) for device, size in measured))
 
 
 def most(one: Sizes, other: Sizes) -> Sizes:
@@ -90,6 +94,12 @@ def most(one: Sizes, other: Sizes) -> Sizes:
     for device, size in other:
         found[device] = max(size, found.get(device, 0))
     return tuple(sorted(found.items()))
+
+
+def least(one: Sizes, other: Sizes) -> Sizes:
+    """The smaller on each device of both."""
+    found = dict(other)
+    return tuple((device, min(size, found[device])) for device, size in one if device in found)
 
 
 def added(many: Iterable[Sizes]) -> Sizes:
@@ -109,3 +119,8 @@ def total(sizes: Sizes) -> int:
 def in_words(size_bytes: float) -> str:
     """`1.20 GB` or `98 MB`."""
     return f"{size_bytes / GB:.2f} GB" if size_bytes >= GB else f"{size_bytes / MB:.0f} MB"
+
+
+def device_in_words(device: int) -> str:
+    """`memory` or `memory on GPU 1`."""
+    return "memory" if device == HOST else f"memory on GPU {device}"

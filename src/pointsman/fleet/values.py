@@ -212,10 +212,26 @@ class Deployment(Value, frozen=True):
     @property
     def holds(self) -> Sizes:
         """What is reserved for it now. Between awake and asleep: the more of both, for either may come of it."""
-        if self.phase not in WARM and not self.was_asleep:
-            return self.takes if self.phase not in ABSENT else ()
-        asleep = ((HOST, self.asleep_bytes), *self.asleep_gpu_bytes)
-        return asleep if self.phase is Phase.ASLEEP or self.was_asleep else most(self.takes, asleep)
+        match self.phase:
+            case Phase.READY | Phase.STARTING:
+                return self.takes
+            case Phase.FALLING_ASLEEP | Phase.WAKING:
+                return most(self.takes, self.takes_asleep)
+            case Phase.STOPPING | Phase.ASLEEP:
+                return self.takes_asleep if self.was_asleep or self.phase is Phase.ASLEEP else self.takes
+            case _:
+                return ()
+
+    @property
+    def takes_asleep(self) -> Sizes:
+        """What it keeps while asleep, on each device."""
+        return ((HOST, self.asleep_bytes), *self.asleep_gpu_bytes)
+
+    @property
+    def crowded(self) -> Sizes:
+        """Where a load can have run out of memory: its GPUs, or the host's memory where it uses none."""
+        gpus = tuple((device, size) for device, size in self.gpu_bytes if size)
+        return gpus or ((HOST, self.footprint_bytes),)
 
     @property
     def can_sleep(self) -> bool:
@@ -225,19 +241,27 @@ class Deployment(Value, frozen=True):
 class State(Value, frozen=True):
     """The whole fleet. `deployments` is never changed in place. `is_short`: somebody waits for memory. `wants`: for
     managed deployments, so far. `active`: the names of those that are not dormant, in the configured order; a fleet
-    may have hundreds of models, of which a few matter at any moment. `budget_bytes`: of the host's memory;
-    `gpu_budgets`: of each GPU.
+    may have hundreds of models, of which a few matter at any moment. `budgets`: bytes by device, never changed.
     """
 
     rules: Rules
-    budget_bytes: int
+    budgets: Mapping[int, int]
     deployments: Mapping[str, Deployment]
-    gpu_budgets: Sizes = ()
     is_draining: bool = False
     is_short: bool = False
     wants: int = 0
     active: tuple[str, ...] = ()
     wake_at_s: float = float("-inf")
+
+    @property
+    def budget_bytes(self) -> int:
+        """Of the host's memory."""
+        return self.budgets[HOST]
+
+    @property
+    def gpu_budgets(self) -> Sizes:
+        """(GPU index, bytes)"""
+        return tuple((device, size) for device, size in self.budgets.items() if device != HOST)
 
     @property
     def used_bytes(self) -> int:
