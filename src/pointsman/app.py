@@ -49,6 +49,7 @@ from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
+from pointsman.media.fetch import Fetcher
 from pointsman.newsroom import Newsroom
 from pointsman.policy.catalogue import cards_of
 from pointsman.policy.quality import ProfileError, QualityProfile
@@ -77,6 +78,7 @@ class App:
         names = {card.id: card.name for card in self.cards}
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
         self.http = AiohttpClient()
+        self.fetcher = Fetcher(settings.media)
         self.weights = WeightStore.of(settings, self.clock)
         self._hardware = HostHardware()
         toolbox = self._toolbox()
@@ -180,6 +182,7 @@ class App:
             clock=self.clock,
             faults=self.log,
             keep_alive_s=server.keep_alive_s,
+            media=self.fetcher.inlined if self.settings.media.fetch else None,
         )
 
     @asynccontextmanager
@@ -188,6 +191,7 @@ class App:
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
             await stack.enter_async_context(self.http)
+            await stack.enter_async_context(self.fetcher)
             await stack.enter_async_context(self.fleet)
             await stack.enter_async_context(self.second)
             stack.push_async_callback(self.cache.close)

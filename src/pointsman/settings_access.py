@@ -1,8 +1,8 @@
-"""Who may use the server and how much: the sections `keys` and `admission`."""
+"""Who may use the server, how much, and what it fetches for them: the sections `keys`, `admission` and `media`."""
 
 from pydantic import Field
 
-from pointsman.settings_base import Id, Section, Sha256, Variable
+from pointsman.settings_base import Id, Section, Sha256, Variable, Words
 from pointsman.settings_cache import StoreUrl
 
 
@@ -34,3 +34,19 @@ class AdmissionSettings(Section):
     )
     password_env: Variable | None = Field(None, description="The variable that holds its password.")
     timeout_ms: float = Field(50, gt=0, description="It is given this long; then this gateway counts by itself.")
+
+
+class MediaSettings(Section):
+    """What requests link to: images, audio and video at an http address."""
+
+    fetch: bool = Field(
+        False,
+        description="true: links are fetched here, under guard, and the model gets the data; false: they are "
+        "passed on to remote models as they are, and refused by the embedded ones.",
+    )
+    allowed_hosts: tuple[Words, ...] = Field(
+        (), description="Only these are asked, on whatever network they are; default: any on the public network."
+    )
+    max_mb: float = Field(20, gt=0, description="A larger one is refused.")
+    max_links: int = Field(16, ge=1, description="Links in one request.")
+    timeout_s: float = Field(20, gt=0, description="For each link, redirects included.")

@@ -34,15 +34,25 @@ class Faults(Protocol):
 
 
 Decode = Callable[[Incoming], Request]
+Prepare = Callable[[bytes], Awaitable[bytes]]
 Act = Callable[[Request, Response], Awaitable[None]]
 
 
 class Endpoint:
-    """One POST route as a plain ASGI application."""
+    """One POST route as a plain ASGI application. `prepare`: what is done to a body before it is decoded."""
 
     def __init__(
-        self, decode: Decode, act: Act, *, door: Doorkeeper, limits: BodyLimits, clock: Clock, faults: Faults
+        self,
+        decode: Decode,
+        act: Act,
+        *,
+        door: Doorkeeper,
+        limits: BodyLimits,
+        clock: Clock,
+        faults: Faults,
+        prepare: Prepare | None = None,
     ) -> None:
+        self._prepare = prepare
         self._door = door
         self._decode = decode
         self._act = act
@@ -57,6 +67,9 @@ class Endpoint:
             owner = self._door.admit(scope)
             _require_post(scope)
             incoming = await read(scope, receive, request_id, self._limits, self._clock)
+            if self._prepare is not None:
+                async with DisconnectWatch(receive, response):
+                    incoming = msgspec.structs.replace(incoming, body=await self._prepare(incoming.body))
             request = _owned(self._decode(incoming), owner)
             async with DisconnectWatch(receive, response):
                 await self._act(request, response)

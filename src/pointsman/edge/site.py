@@ -11,7 +11,7 @@ from pointsman.clock import Clock
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.doorkeeper import Doorkeeper
-from pointsman.edge.endpoint import Decode, Endpoint, Faults
+from pointsman.edge.endpoint import Decode, Endpoint, Faults, Prepare
 from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
@@ -81,8 +81,9 @@ def build_site(
     clock: Clock,
     faults: Faults,
     keep_alive_s: float,
+    media: Prepare | None = None,
 ) -> Site:
-    """The site: the corridor's endpoints, the dry run, the shell for the rest."""
+    """The site: the corridor's endpoints, the dry run, the shell for the rest. `media`: fetches a chat's links."""
 
     async def answer(request: Request, response: Response) -> None:
         keep_alive = KeepAlive(response, keep_alive_s) if request.stream and request.kind in SPOKEN else nullcontext()
@@ -95,5 +96,6 @@ def build_site(
 
     endpoint = partial(Endpoint, door=door, limits=limits, clock=clock, faults=faults)
     hot: dict[str, Asgi] = {path: endpoint(decode, answer) for path, decode in ANSWERED}
+    hot["/v1/chat/completions"] = endpoint(decode_chat, answer, prepare=media)
     hot["/v1/route"] = endpoint(decode_route, explain)
     return Site(hot, shell, door)

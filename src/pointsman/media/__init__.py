@@ -1,0 +1,1 @@
+"""What requests link to, fetched under guard."""
