@@ -66,7 +66,11 @@ class FakeHub:
 
     def commit(self, repo: str) -> str:
         """What `main` names now: changes with any byte of the repository."""
-        return hashlib.sha1(repr(sorted(self.repos[repo].items())).encode(), usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(usedforsecurity=False)
+        for path, body in sorted(self.repos[repo].items()):
+            digest.update(path.encode())
+            digest.update(body)
+        return digest.hexdigest()
 
     def fetched(self, host: str = "store") -> list[tuple[str, int]]:
         """(path, first byte) of every file asked for at this host."""
