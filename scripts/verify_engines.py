@@ -152,15 +152,22 @@ class Bench:
         assert self.running.pid is not None
         return await self.hardware.process_bytes(self.running.pid)
 
+    async def _gpu_bytes(self) -> int:
+        assert self.running.pid is not None
+        return sum(size_bytes for _, size_bytes in await self.hardware.process_gpu_bytes(self.running.pid))
+
     async def _sleeps(self) -> None:
         backend = self.backend
         if not (isinstance(backend, Sleeper) and backend.can_sleep):
             self.figures["warm wake s"] = "cannot sleep"
             return
-        awake_bytes = await self._bytes()
+        awake_bytes, awake_gpu_bytes = await self._bytes(), await self._gpu_bytes()
         await backend.sleep()
-        freed = awake_bytes - await self._bytes()
-        self.figures["freed asleep GB"] = f"{freed / 1e9:.2f}"
+        freed_bytes, freed_gpu_bytes = awake_bytes - await self._bytes(), awake_gpu_bytes - await self._gpu_bytes()
+        self.figures["freed asleep GB"] = f"{freed_bytes / 1e9:.2f}"
+        if awake_gpu_bytes:
+            self.figures["freed asleep GPU GB"] = f"{freed_gpu_bytes / 1e9:.2f} of {awake_gpu_bytes / 1e9:.2f}"
+            assert freed_gpu_bytes > awake_gpu_bytes / 2, "asleep by its word, but its memory did not come back"
         began_s = time.monotonic()
         await backend.wake()
         self.figures["warm wake s"] = _seconds(began_s)
@@ -247,13 +254,27 @@ async def run(options: argparse.Namespace) -> int:
             bench = Bench(name, backend, hardware)
             benches.append(bench)
             await bench.verify()
-    columns = list(dict.fromkeys(column for bench in benches for column in bench.figures))
-    print(f"\n| engine | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for bench in benches:
-        print(f"| {bench.name} | {' | '.join(bench.figures.get(column, '–') for column in columns)} |")
+    table = table_of(benches)
+    print(f"\n{table}")
+    if options.page:
+        write_between_marks(Path(options.page), table)
     broken = [line for bench in benches for line in bench.broken]
     print("\n" + ("\n".join(broken) or "All promises kept.") + f"\nLogs: {folder}")
     return 1 if broken else 0
+
+
+def table_of(benches: list[Bench]) -> str:
+    columns = list(dict.fromkeys(column for bench in benches for column in bench.figures))
+    lines = [f"| engine | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    lines += [f"| {one.name} | {' | '.join(one.figures.get(column, '–') for column in columns)} |" for one in benches]
+    return "\n".join(lines)
+
+
+def write_between_marks(page: Path, table: str) -> None:
+    begin, end = "<!-- verified:begin -->\n", "<!-- verified:end -->"
+    said = page.read_text(encoding="utf-8")
+    before, after = said.index(begin) + len(begin), said.index(end)
+    page.write_text(f"{said[:before]}\n{table}\n\n{said[after:]}", encoding="utf-8")
 
 
 def main() -> int:
@@ -265,6 +286,7 @@ def main() -> int:
     parser.add_argument("--max-binary", help="the command `max` of the environment where MAX is installed")
     parser.add_argument("--max-arg", action="append", default=[], help="further argument of `max serve`")
     parser.add_argument("--max-devices", default="cpu")
+    parser.add_argument("--page", help="write the table there, between its marks `verified`")
     parser.add_argument("--logs", help="folder for the engines' logs; default: a new one")
     return uvloop.run(run(parser.parse_args()))
 

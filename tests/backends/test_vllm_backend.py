@@ -132,6 +132,16 @@ def test_memory_on_a_cpu_is_weights_and_cache(tmp_path: Path) -> None:
     assert Vllm(model_of()).footprint((None,)).kv_bytes == 2 * 1024**3
 
 
+def test_numbers_of_32_bits_are_halved_unless_told_otherwise(tmp_path: Path) -> None:
+    header = b'{"w": {"dtype": "F32", "shape": [250], "data_offsets": [0, 1000]}}'
+    (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(1000))
+    size_bytes = (tmp_path / "m.safetensors").stat().st_size
+    (tmp_path / "config.json").write_text("{}")
+    assert Vllm(model_of()).footprint((tmp_path,)).weights_bytes == (size_bytes + 2) // 2
+    kept = model_of(args=["--dtype=float32"])
+    assert Vllm(kept).footprint((tmp_path,)).weights_bytes == size_bytes + 2
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

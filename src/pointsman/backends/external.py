@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from pointsman.backends import inhouse, openai_http
 from pointsman.backends.base import Toolbox
 from pointsman.backends.managed import Launch, WarmUp, worker_argv
+from pointsman.backends.safetensors import Facts, read_facts
 from pointsman.backends.worker.keeper import Charge
+from pointsman.errors import UpstreamError
 from pointsman.settings import ExternalBase, ManagedBase
 from pointsman.types import FormFile, Kind
 
@@ -65,6 +67,15 @@ def warm_up(kinds: Sequence[Kind], upstream_model: str) -> WarmUp:
         spoken = FormFile(field="file", filename="ready.ogg", mime="audio/ogg", data=inhouse.sample("ready.ogg"))
         return WarmUp(path=openai_http.PATHS[kind], fields=(("model", upstream_model),), file=spoken)
     return WarmUp(path=openai_http.PATHS[kind], body=msgspec.json.encode({"model": upstream_model, **ASKED[kind]}))
+
+
+def facts_of(folder: Path | None) -> Facts | None:
+    """None where there is no readable folder of safetensors: the engine says what is wrong, an estimate is always to be
+    had."""
+    try:
+        return read_facts(folder) if folder else None
+    except UpstreamError:
+        return None
 
 
 def weights_bytes(paths: tuple[Path | None, ...]) -> int:

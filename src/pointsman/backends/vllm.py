@@ -27,7 +27,7 @@ CPU_KV_GIB = 2
 """Where nothing is said: vLLM's own default on a CPU is nearly all memory of the machine."""
 DEFAULT_UTILIZATION = 0.92
 # Measured on a CPU with SmolLM2: the API server, the engine and their libraries beside weights and cache.
-RUNTIME_BYTES = 2_000_000_000
+RUNTIME_BYTES = 2_050_000_000
 GPU_RUNTIME_BYTES = 1_500_000_000
 
 
@@ -78,7 +78,7 @@ class Vllm:
 
     def footprint(self, paths: tuple[Path | None, ...]) -> Footprint:
         """On GPUs their share of each, and what the processes take of the host; else all of it in host memory."""
-        weights_bytes = external.weights_bytes(paths)
+        weights_bytes = self._weights_bytes(paths)
         gpu_bytes = self._on_gpus(weights_bytes)
         if not gpu_bytes:
             kv_bytes = (
@@ -91,6 +91,14 @@ class Vllm:
             gpu_bytes=gpu_bytes,
             asleep_bytes=RUNTIME_BYTES + parked_bytes if self._model.sleep_level else 0,
         )
+
+    def _weights_bytes(self, paths: tuple[Path | None, ...]) -> int:
+        """As they are on disk, but 32-bit numbers are halved unless an argument keeps them."""
+        size_bytes, facts = external.weights_bytes(paths), external.facts_of(paths[0] if paths else None)
+        is_halved = (
+            facts is not None and facts.dtype == "F32" and not any("float32" in word for word in self._model.args)
+        )
+        return size_bytes // 2 if is_halved else size_bytes
 
     def _on_gpus(self, weights_bytes: int) -> tuple[tuple[int, int], ...]:
         model = self._model
