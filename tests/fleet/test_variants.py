@@ -68,6 +68,7 @@ class Workshop:
 
     def __init__(self, remembered: Remembered | None = None) -> None:
         self.clock = FakeClock()
+        self.hardware = FakeHardware(2 * GB)
         self.coder = Coder(self.clock, "coder", load_s=1)
         self.other = ScriptedBackend(self.clock, "other", footprint_bytes=400 * MB, load_s=1)
         backends = {"coder": self.coder, "other": self.other}
@@ -76,7 +77,7 @@ class Workshop:
             backends,
             FleetSettings(memory_budget_gb=1),
             self.clock,
-            FakeHardware(2 * GB),
+            self.hardware,
             remembered=remembered,
         )
 
@@ -125,5 +126,30 @@ def test_a_variant_that_proved_larger_is_passed_over_next_time() -> None:
         shop = Workshop(remembered)
         async with shop.fleet:
             assert shop.variant == "q4 (q8 needs 2.00 GB and 1.00 GB can be had)"
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_what_was_measured_of_one_says_nothing_of_another() -> None:
+    async def run() -> None:
+        shop = Workshop()
+        async with shop.fleet:
+            shop.hardware.processes = dict.fromkeys(range(50_000, 60_000), 900 * MB)
+            wanted = asyncio.create_task(shop.use("coder"))
+            await shop.clock.advance(2)
+            await wanted
+            assert shop.fleet.world().used_bytes == 900 * MB
+            shop.hardware.processes = {}
+            unloading = asyncio.create_task(shop.fleet.unload("coder"))
+            await shop.clock.advance(1)
+            await unloading
+            busy = asyncio.create_task(shop.use("other", hold_s=30))
+            await shop.clock.advance(2)
+            wanted = asyncio.create_task(shop.use("coder"))
+            await shop.clock.advance(2)
+            await wanted
+            assert shop.fleet.world().used_bytes == (400 + 300) * MB
+            await shop.clock.advance(30)
+            await busy
 
     asyncio.run(asyncio.wait_for(run(), 20))

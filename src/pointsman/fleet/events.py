@@ -136,7 +136,8 @@ class Measured(About, frozen=True):
 class Estimated(About, frozen=True):
     """What it would take, what when asleep (0: it cannot sleep), and what would have to be fetched first.
 
-    `load_s`, `wake_s`: how long that took in an earlier run; None: unknown.
+    `load_s`, `wake_s`: how long that took in an earlier run; None: unknown. `is_another`: another quantisation than
+    before, of which nothing was measured in this run.
     """
 
     footprint_bytes: int
@@ -145,6 +146,7 @@ class Estimated(About, frozen=True):
     asleep_bytes: int = 0
     load_s: float | None = None
     wake_s: float | None = None
+    is_another: bool = False
 
 
 class Unload(About, frozen=True):

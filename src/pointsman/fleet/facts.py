@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from pointsman.fleet import estimates
 from pointsman.fleet.breaker import CLOSED, trip
 from pointsman.fleet.draft import Draft
@@ -323,6 +325,8 @@ def estimated(draft: Draft, d: Deployment, event: Estimated) -> None:
     """Not of one that holds memory, for what is reserved was granted; attached ones take none of ours."""
     if d.is_resident or not d.spec.is_managed:
         return
+    if event.is_another:
+        d = replace(d, measured_bytes=0, measured_gpu_bytes=(), measured_asleep_bytes=0, load_s=None, wake_s=None)
     estimate_bytes = event.footprint_bytes if d.spec.memory_bytes is None else d.spec.memory_bytes
     asleep_bytes = event.asleep_bytes and (d.measured_asleep_bytes or event.asleep_bytes)
     draft.put(

@@ -14,7 +14,7 @@ from pointsman.fleet.loader import Backend
 from pointsman.fleet.memory import HOST, Sizes, most
 from pointsman.fleet.remembered import Figures, Remembered
 from pointsman.fleet.values import Deployment, DeploymentSpec, State
-from pointsman.fleet.variants import Option, choose, room_for
+from pointsman.fleet.variants import Choice, Option, choose, room_for
 from pointsman.types import Footprint
 
 
@@ -42,12 +42,13 @@ class Surveyor:
         self._counts_gpus = counts_gpus
         self.remembered = remembered
         self.variants: dict[str, str] = {}
+        self._chosen: dict[str, Choice] = {}
 
     def look(self, deployment_id: str, state: State) -> None:
         """At a cold one. Unreadable weights say nothing here; the load will say what is wrong."""
         d, backend = state.deployments[deployment_id], self._backends[deployment_id]
         try:
-            self._choose(d, state)
+            is_another = self._choose(d, state)
             footprint = backend.footprint()
         except PointsmanError:
             return
@@ -64,6 +65,7 @@ class Surveyor:
                 asleep_bytes=(known.asleep_bytes or footprint.asleep_bytes) if can_sleep else 0,
                 load_s=known.load_s,
                 wake_s=known.wake_s,
+                is_another=is_another,
             )
         )
 
@@ -89,18 +91,21 @@ class Surveyor:
         )
         return self.remembered.keep(d.spec.id, weights_bytes, figures)
 
-    def _choose(self, d: Deployment, state: State) -> None:
-        """The quantisation that its next start will load."""
+    def _choose(self, d: Deployment, state: State) -> bool:
+        """The quantisation that its next start will load; whether it is another than before."""
         backend = self._backends[d.spec.id]
         if not isinstance(backend, Varied) or d.is_resident:
-            return
+            return False
         variants = backend.variants()
         if len(variants) < 2:
-            return
+            return False
         options = [Option(name=one.name, takes=self._takes(d.spec, one.footprint)) for one in variants]
         choice = choose(options, *room_for(state, d.spec.id))
         backend.choose(choice.index)
+        before = self._chosen.get(d.spec.id, choice)
+        self._chosen[d.spec.id] = choice
         self.variants[d.spec.id] = options[choice.index].name + (f" ({choice.why})" if choice.why else "")
+        return before.index != choice.index
 
     def _known(self, spec: DeploymentSpec, footprint: Footprint) -> Figures:
         return self.remembered.figures(spec.id, footprint.weights_bytes)
