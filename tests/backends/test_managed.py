@@ -32,6 +32,9 @@ CHILD = """
     orders = queue.SimpleQueue()
     config = json.loads(lifeline.receive_config(orders.put))
 
+    if config["killed"] == "starting":
+        os.kill(os.getpid(), 9)
+
     def obey():
         while order := orders.get():
             lifeline.done(config["refuses"])
@@ -47,6 +50,8 @@ CHILD = """
             if "/nap" in self.path:
                 return self.say(config["nap_status"], self.path.encode())
             time.sleep(config["pause_s"])
+            if config["killed"]:
+                os.kill(os.getpid(), 9)
             if config["dies"]:
                 sys.stderr.write("out of memory\\n")
                 os.abort()
@@ -72,7 +77,7 @@ class Tiny:
     def __init__(self, *sources: Source, **config: Any) -> None:
         self._sources = sources
         self._config = {"health": 200, "status": 200, "pause_s": 0, "dies": False, "answer": ""} | config
-        self._config = {"refuses": "", "nap_status": 202} | self._config
+        self._config = {"refuses": "", "nap_status": 202, "killed": ""} | self._config
         self.keys: list[str] = []
 
     def sources(self) -> tuple[Source, ...]:
@@ -196,6 +201,13 @@ def test_a_child_that_dies_at_its_first_request(tmp_path: Path) -> None:
     error = failure(Tiny(dies=True), tmp_path)
     assert error.code == "out_of_memory"
     assert error.message.endswith("out of memory")
+
+
+def test_a_child_that_the_kernel_kills_has_run_out_of_memory(tmp_path: Path) -> None:
+    """Before it listens, and at its first request."""
+    for moment in ("starting", "warming"):
+        error = failure(Tiny(killed=moment), tmp_path)
+        assert error.code == "out_of_memory", error.message
 
 
 def test_a_warm_up_that_takes_too_long(tmp_path: Path) -> None:

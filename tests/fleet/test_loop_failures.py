@@ -263,3 +263,31 @@ def test_the_budget_is_a_share_of_the_machine_unless_given() -> None:
     fleet = Fleet((), {}, FleetSettings(memory_fraction=0.5), clock, FakeHardware(8 * GB))
     assert fleet.world().budget_bytes == 4 * GB
     assert repr(fleet) == "Fleet(; 0.00 of 4.00 GB)"
+
+
+# ------------------------------------------------------------ out of memory
+
+
+def test_who_runs_out_of_memory_at_its_start_gets_that_of_the_idle_and_one_more_try() -> None:
+    @played(model("a"), model("b"))
+    async def scene(yard: Yard) -> None:
+        await load(yard, "a")
+        yard.backends["b"].starts.append(ScriptedStart(after_s=1, error="cudaMalloc failed", code="out_of_memory"))
+        lease = asyncio.create_task(yard.use("b"))
+        await yard.clock.advance(10)
+        await lease
+        assert yard.backends["b"].start_count == 2
+        assert yard.view("a").tier is Tier.COLD
+
+
+def test_who_runs_out_of_memory_twice_is_refused_and_says_so() -> None:
+    @played(model("a"))
+    async def scene(yard: Yard) -> None:
+        starts = [ScriptedStart(after_s=1, error="cudaMalloc failed", code="out_of_memory")] * 20
+        yard.backends["a"].starts.extend(starts)
+        lease = asyncio.create_task(yard.use("a", patience_s=500))
+        await yard.clock.advance(600)
+        with pytest.raises(Refused, match="cudaMalloc failed") as refused:
+            await lease
+        assert refused.value.code == "out_of_memory"
+        yard.backends["a"].starts.clear()
