@@ -16,6 +16,7 @@ import msgspec
 from pointsman.cache import record as records
 from pointsman.cache.flights import Fate, Flight, Flights, Landing
 from pointsman.cache.keys import bypass_of, key_of
+from pointsman.cache.questions import Question, question_of
 from pointsman.cache.record import Record, label_of
 from pointsman.cache.store import Store
 from pointsman.cache.streams import Collecting, replay, summary_of
@@ -33,11 +34,11 @@ BYPASS, MISS = Found(how="bypass"), Found(how="miss")
 class Similar(Protocol):
     """Answers to what means the same (`semantic`)."""
 
-    async def find(self, request: Request, signals: Signals) -> bytes | None:
+    async def find(self, question: Question) -> bytes | None:
         """The key of a kept answer."""
         ...
 
-    async def learn(self, request: Request, signals: Signals, key: bytes) -> None:
+    def learn(self, question: Question, key: bytes) -> None:
         """An answer is kept under that key."""
         ...
 
@@ -100,14 +101,14 @@ class Cache:
         self.flights = Flights()
         self.max_entry_bytes = int(settings.max_entry_mb * MEGABYTE)
         self.too_large = self.followed = 0
-        self._configuration = configuration
+        self.configuration = configuration
         self._timeout_s = timeout_s
 
     def seat(self, request: Request) -> "Seat | NoSeat":
         """Where one request looks and leaves its answer; to be entered."""
         if bypass_of(request, self.settings):
             return NO_SEAT
-        return Seat(self, request, key_of(request, self._configuration))
+        return Seat(self, request, key_of(request, self.configuration))
 
     def deadline_s(self, request: Request) -> float:
         return request.received_s + min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
@@ -122,7 +123,7 @@ class Cache:
 
     def reconfigured(self, configuration: str) -> None:
         """From the next request on, answers of another configuration are not found."""
-        self._configuration = configuration
+        self.configuration = configuration
 
     async def close(self) -> None:
         await self.store.close()
@@ -151,7 +152,7 @@ class Cache:
 class Seat:
     """One request's. `found` is told once it has been entered."""
 
-    __slots__ = ("_cache", "_flight", "_key", "_record", "_request", "_signals", "found")
+    __slots__ = ("_cache", "_flight", "_key", "_question", "_record", "_request", "_signals", "found")
 
     def __init__(self, cache: Cache, request: Request, key: bytes) -> None:
         self._cache = cache
@@ -160,6 +161,7 @@ class Seat:
         self._flight: Flight | None = None
         self._record: Record | None = None
         self._signals: Signals | None = None
+        self._question: Question | None = None
         self.found = MISS
 
     # ------------------------------------------------------------ looking
@@ -216,9 +218,12 @@ class Seat:
     async def similar(self, signals: Signals) -> Found:
         """What is kept for a question that means the same, where that is switched on."""
         cache, request = self._cache, self._request
-        if cache.similar is None or request.limits.cache == "refresh":
+        if cache.similar is None:
             return MISS
-        key = await cache.similar.find(request, signals)
+        self._question = question_of(request, signals, cache.configuration)
+        if self._question is None or request.limits.cache == "refresh":
+            return MISS
+        key = await cache.similar.find(self._question)
         record = None if key is None else await cache.look(key)
         found = self._found(record, "semantic")
         if record is not None and found.reply is not None and self._flight is not None:
@@ -312,7 +317,7 @@ class Seat:
         try:
             if self._record is not None:
                 await self._cache.put(self._record)
-                if self._cache.similar is not None and self._signals is not None:
-                    await self._cache.similar.learn(self._request, self._signals, self._key)
+                if self._cache.similar is not None and self._question is not None:
+                    self._cache.similar.learn(self._question, self._key)
         finally:
             self._leave()

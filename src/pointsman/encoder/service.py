@@ -126,6 +126,28 @@ class SecondStage:
             self._watcher.degraded(reason)
         return msgspec.structs.replace(signals, degraded=reason)
 
+    # ------------------------------------------------------------ how near two texts are
+
+    async def cosine(self, one: str, other: str) -> float | None:
+        """Of their vectors, in [-1, 1]; None where there is no encoder, or not in time. Asked for by name, it needs no
+        `routing.encoder.enabled`."""
+        first, second = await self._vector(one), await self._vector(other)
+        return None if first is None or second is None else float(first @ second)
+
+    async def _vector(self, text: str) -> Vector | None:
+        key = key_of(text)
+        kept = self._recent.get(key)
+        flight = None if kept is not None or self._is_absent else self._flights.join(key, text)
+        if flight is None:
+            return kept
+        try:
+            await asyncio.wait((flight.landed,), timeout=self._deadline_s)
+        finally:
+            self._flights.leave(flight)
+        landed = flight.landed
+        is_there = landed.done() and not landed.cancelled() and landed.exception() is None
+        return landed.result() if is_there else None
+
     # ------------------------------------------------------------ without one
 
     def refine_now(self, request: Request, signals: Signals) -> Signals:
