@@ -110,7 +110,7 @@ class App:
         dispatcher = Dispatcher(
             self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock, latencies
         )
-        self.cache = build_cache(settings, self.clock, self._newsroom.hear_cache)
+        self.cache = build_cache(settings, self.clock, self._newsroom.hear_cache, self.second)
         if isinstance(self.cache, Cache):
             self._metrics.cache.watch(self.cache.statistics)
         self._profile = profile_of(settings)

@@ -43,13 +43,13 @@ from pointsman.settings_models import (
 from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
-    "AdmissionSettings",
-    "KeySettings",
     "LABELS",
+    "AdmissionSettings",
     "CacheSettings",
     "CommandModel",
     "CustomModel",
     "ExternalBase",
+    "KeySettings",
     "LlamaCppModel",
     "ManagedBase",
     "MaxServeModel",

