@@ -7,11 +7,12 @@ the model it moves to is ready; one move of an alias at a time.
 
 import asyncio
 import difflib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -174,7 +175,7 @@ class Admin:
             _check(action, status)
         model_id, ids = statuses[0].model_id, tuple(status.id for status in statuses)
         change = Change(action=action, model_id=model_id, result=OK, who=who)
-        task = self._jobs.begin(self._told(self._all(action, ids), change), f"{action} {name}")
+        task = self._jobs.begin(self._told(partial(self._all, action, ids), change), f"{action} {name}")
         is_done = await self._jobs.wait(task, wait_s)
         return Answer(is_done=is_done, model_id=model_id, deployments=self._now(ids))
 
@@ -192,9 +193,9 @@ class Admin:
             raise RequestError(said, code="conflict", param="model")
         if move is None:
             change = Change(action=Action.POINT, model_id=model_id, result=OK, who=who, alias=alias)
-            task = self._jobs.begin(self._told(self._move(alias, model_id, ids), change), f"point {alias}")
+            work = partial(self._move, alias, model_id, ids)
+            task = self._jobs.begin(self._told(work, change), f"point {alias}")
             move = self._moves[alias] = Move(model_id=model_id, task=task)
-            task.add_done_callback(lambda _: self._moves.pop(alias, None))
         is_done = await self._jobs.wait(move.task, wait_s)
         return Answer(is_done=is_done, model_id=model_id, deployments=self._now(ids), alias=alias)
 
@@ -206,6 +207,8 @@ class Admin:
             if alias in self._office.settings.aliases:
                 self._failed[alias] = error.message
             raise
+        finally:
+            del self._moves[alias]
         self._office.point(alias, model_id)
 
     async def _all(self, action: Action, ids: tuple[str, ...]) -> None:
@@ -227,10 +230,10 @@ class Admin:
             case _:
                 await self._fleet.load(deployment_id)
 
-    async def _told(self, work: Coroutine[Any, Any, None], change: Change) -> None:
+    async def _told(self, work: Callable[[], Awaitable[None]], change: Change) -> None:
         """The work, and word of its end: the caller may have left by then."""
         try:
-            await work
+            await work()
         except PointsmanError as error:
             self._office.administered(msgspec.structs.replace(change, result=error.code))
             raise
