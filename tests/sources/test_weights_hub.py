@@ -267,27 +267,46 @@ def test_paths_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, "no plain path; do not trust", change)
 
 
-def test_two_processes_share_one_download(tmp_path: Path) -> None:
-    program = f"""
-import asyncio, sys
+PROGRAM = """
+import asyncio, resource, sys
 from pathlib import Path
 from pointsman.clock import SystemClock
+from pointsman.errors import UpstreamError
 from pointsman.settings import Source
 from pointsman.sources.hub import Hub
 from pointsman.sources.store import WeightStore
-store = WeightStore(Path({str(tmp_path)!r}), SystemClock(), hub=Hub(sys.argv[1]))
-print(asyncio.run(store.fetch(Source(hub="acme/tiny"))))
+if sys.argv[3:]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+store = WeightStore(Path(sys.argv[1]), SystemClock(), hub=Hub(sys.argv[2]))
+try:
+    print(asyncio.run(store.fetch(Source(hub="acme/tiny"))))
+except UpstreamError as error:
+    print(error.code, error.message)
 """
 
+
+async def in_another_process(*arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, *arguments, stdout=subprocess.PIPE)
+    return (await process.communicate())[0].decode().strip()
+
+
+def test_a_disk_that_fills_meanwhile_is_told_and_what_came_is_kept(tmp_path: Path) -> None:
     async def scene(hub: FakeHub, store: WeightStore) -> None:
-        pulls = [
-            await asyncio.create_subprocess_exec(sys.executable, "-c", program, hub.url, stdout=subprocess.PIPE)
-            for _ in range(2)
-        ]
-        outputs = {output for output, _ in [await pull.communicate() for pull in pulls]}
+        said = await in_another_process(str(tmp_path), hub.url, "200000")
+        assert said.startswith("fetch_failed")
+        assert "check space and permissions there, or set `cache_dir`" in said
+        assert final(tmp_path) == []
+        assert names(await store.fetch(TINY)) == WHOLE
+
+    play(tmp_path, scene)
+
+
+def test_two_processes_share_one_download(tmp_path: Path) -> None:
+    async def scene(hub: FakeHub, store: WeightStore) -> None:
+        outputs = set(await asyncio.gather(*(in_another_process(str(tmp_path), hub.url) for _ in range(2))))
         assert len(outputs) == 1
         assert sorted(hub.fetched()) == [(name, 0) for name in WHOLE[1:3]]
-        assert names(Path(outputs.pop().decode().strip())) == WHOLE
+        assert names(Path(outputs.pop())) == WHOLE
 
     play(tmp_path, scene)
 
