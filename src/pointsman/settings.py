@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from pointsman import settings_file as file
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
-from pointsman.settings_access import AdmissionSettings, KeySettings
+from pointsman.settings_access import AdmissionSettings, KeySettings, MediaSettings
 from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_file import KeyPath
@@ -43,13 +43,14 @@ from pointsman.settings_models import (
 from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
-    "LABELS",
     "AdmissionSettings",
+    "KeySettings",
+    "MediaSettings",
+    "LABELS",
     "CacheSettings",
     "CommandModel",
     "CustomModel",
     "ExternalBase",
-    "KeySettings",
     "LlamaCppModel",
     "ManagedBase",
     "MaxServeModel",
@@ -139,7 +140,12 @@ class RetrySettings(Section):
     first_token_timeout_s: float = Field(
         120, gt=0, description="A stream that has begun must have said something after this long; roles do not count."
     )
-    idle_timeout_s: float = Field(60, gt=0, description="A stream silent for this long after its first byte is cut.")
+    idle_timeout_s: float = Field(
+        60,
+        gt=0,
+        description="A stream silent for this long after its first byte is cut, and so is a whole answer that is not "
+        "there this long after it.",
+    )
     min_events_per_s: float = Field(0, ge=0, description="A stream slower than this has failed; 0: none is too slow.")
     pace_window_s: float = Field(10, gt=0, description="Over how long that is measured; waiting readers do not count.")
     hedge: bool = Field(
@@ -275,6 +281,7 @@ class Settings(Section):
     admission: AdmissionSettings = Field(
         AdmissionSettings.model_construct(), description="Who comes in, and who waits."
     )
+    media: MediaSettings = Field(MediaSettings.model_construct(), description="Links in requests.")
     log: LogSettings = Field(LogSettings.model_construct(), description="Logging.")
     cache_dir: Words = Field("~/.cache/pointsman", description="Where weights and learned figures are kept.")
     hub_url: Url | None = Field(

@@ -132,7 +132,8 @@ class FormPayload(Value, frozen=True):
 class Request(Value, frozen=True):
     """One request, decoded once at the edge. `model` is what the caller named: `auto`, an alias or a model id.
 
-    `prefix`: how the answer begins, where another deployment wrote `prefix_tokens` tokens of it already.
+    `prefix`: how the answer begins, where another deployment wrote `prefix_tokens` tokens of it already. `context`:
+    what became of the documents that came along; those kept stand in the payload.
     """
 
     id: str
@@ -151,6 +152,7 @@ class Request(Value, frozen=True):
     received_s: float = 0.0
     prefix: str = ""
     prefix_tokens: int = 0
+    context: "Context | None" = None
 
 
 # ---------------------------------------------------------------- what it is
@@ -444,8 +446,26 @@ class Reply(Value, frozen=True):
     usage: "Callable[[], Usage] | None" = None
 
 
+class ContextCut(Value, frozen=True):
+    """A passage of a context document that was left out: `duplicate` or over the `budget`."""
+
+    document: int
+    tokens: int
+    why: str
+
+
+class Context(Value, frozen=True):
+    """What became of a request's context documents: indices of those kept, in the prompt's order, and every cut."""
+
+    kept: tuple[int, ...]
+    cuts: tuple[ContextCut, ...]
+    tokens_before: int
+    tokens_after: int
+    tokens_saved: int
+
+
 class RoutingMetadata(Value, frozen=True):
-    """The contract's `x-routing-metadata`, in its order."""
+    """The contract's `x-routing-metadata`, in its order; `context` only where documents came along."""
 
     model_id: str
     model_name: str
@@ -460,6 +480,7 @@ class RoutingMetadata(Value, frozen=True):
     experiment: str | None
     total_time_seconds: float
     request_id: str
+    context: Context | msgspec.UnsetType = msgspec.UNSET
 
 
 class Outcome(Value, frozen=True):

@@ -28,6 +28,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     query_type: str | None = None
     entities: tuple[str, ...] = ()
     context_docs: tuple[str, ...] = ()
+    context_tokens: int | None = None
     strategy: Literal["balanced", "quality", "cost", "latency", "round_robin", "least_busy", "fixed"] | None = None
     deadline_s: float | None = None
     max_cost_per_mtok: float | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from pointsman.edge.context import fitted
 from pointsman.edge.decode import NO_ROUTING, ROUTING, Routing, invalid, members_of, typed
 from pointsman.edge.http import Incoming
 from pointsman.errors import RequestError
@@ -134,7 +135,11 @@ def _request(
         raise invalid("max_tokens", f"must be 1 or more, not {max_tokens}")
     if not body.model:
         raise invalid("model", 'is empty; name a model, or "auto"')
-    routing = body.routing or NO_ROUTING
+    routing, context = body.routing or NO_ROUTING, None
+    hints = routing.hints()
+    if hints.context_docs and kind in {Kind.CHAT, Kind.COMPLETION}:
+        payload, kept, context = fitted(payload, turns, hints.context_docs, routing.context_tokens)
+        hints = msgspec.structs.replace(hints, context_docs=kept)
     return Request(
         id=incoming.request_id,
         kind=kind,
@@ -146,9 +151,10 @@ def _request(
         stream=bool(body.stream),
         has_tools=bool(body.tools),
         wants_usage=bool(body.stream_options and body.stream_options.include_usage),
-        hints=routing.hints(),
+        hints=hints,
         limits=routing.limits(max_tokens, bool(body.tools), incoming.cache_control),
         received_s=incoming.received_s,
+        context=context,
     )
 
 

@@ -60,6 +60,7 @@ METADATA: dict[str, Any] = {
         "experiment": {"type": ["string", "null"]},
         "total_time_seconds": {"type": "number"},
         "request_id": {"type": "string"},
+        "context": {"type": "object", "description": "What of `x-routing.context_docs` was kept, cut and saved."},
     },
 }
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
+from msgspec import UNSET
+
 from pointsman.clock import Clock
 from pointsman.ledger.conversations import conversation_of
 from pointsman.ledger.reading import answered_by, confidence_of, ending_of, fallback_from
@@ -204,6 +206,7 @@ class Entry:
             experiment=None,
             total_time_seconds=round(now_s - self._since_s(), 6),
             request_id=self._request.id,
+            context=self._request.context or UNSET,
         )
 
     def _since_s(self) -> float:

@@ -1,0 +1,1 @@
+"""Documents beside a question: what of them is put before a model."""
