@@ -330,11 +330,9 @@ Model = Annotated[
 
 def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
     """The weights a model needs, each with its path inside the model (`source`, `voices.en`); none for remote ones."""
-    if isinstance(model, LlamaCppModel):
-        others = ((f"variants[{index}]", source) for index, source in enumerate(model.variants))
-        return (("source", model.source), *others)
-    if isinstance(model, SttModel | TransformersModel):
-        return (("source", model.source),)
+    if isinstance(model, LlamaCppModel | SttModel | TransformersModel):
+        variants = model.variants if isinstance(model, LlamaCppModel) else ()
+        return (("source", model.source), *((f"variants[{index}]", one) for index, one in enumerate(variants)))
     if isinstance(model, TtsModel):
         return tuple((f"voices.{language}", voice) for language, voice in model.voices.items())
     if isinstance(model, OcrModel) and model.speech:
