@@ -20,6 +20,7 @@ from pointsman.settings import Source, TransformersModel
 from pointsman.types import Footprint, Kind
 
 CPU_PIECE_TOKENS, GPU_PIECE_TOKENS = 64, 1024  # as in `worker.transformers_model`
+CPUINFO = Path("/proc/cpuinfo")
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 STORED = {"BF16": "bfloat16", "F16": "float16"}
 FAST_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # of x86 and of ARM
@@ -50,9 +51,10 @@ LIMIT_S = 600.0
 class Transformers:
     """`managed.Engine` for one model, and `managed.Sleepy`."""
 
-    def __init__(self, model: TransformersModel, gpus: tuple[int, ...] = ()) -> None:
+    def __init__(self, model: TransformersModel, gpus: tuple[int, ...] = (), cpuinfo: Path = CPUINFO) -> None:
         self._model = model
         self._gpus = gpus
+        self._cpuinfo = cpuinfo
 
     def sources(self) -> tuple[Source, ...]:
         return (self._model.source,)
@@ -123,7 +125,7 @@ class Transformers:
             return self._model.dtype
         if self.gpu is not None:
             return STORED.get(facts.dtype, "bfloat16")
-        return "bfloat16" if facts.dtype in STORED and FAST_BFLOAT16 & _processor_flags() else "float32"
+        return "bfloat16" if facts.dtype in STORED and FAST_BFLOAT16 & _processor_flags(self._cpuinfo) else "float32"
 
     def _context_tokens(self, facts: Facts) -> int:
         return min(self._model.n_ctx, facts.context_tokens or self._model.n_ctx)
@@ -150,7 +152,7 @@ def _torch_has_cuda() -> bool:
         return False
 
 
-def _processor_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+def _processor_flags(path: Path) -> frozenset[str]:
     """What the first processor can do."""
     try:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines()

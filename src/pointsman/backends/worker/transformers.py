@@ -55,20 +55,20 @@ class TransformersEngine:
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             config.path, local_files_only=True, trust_remote_code=False
         )
-        self._weights = Weights(config)
+        self.weights = Weights(config)
         self._defaults = _defaults(Path(config.path))
         ends = self._defaults.eos_token_id
         known = ends if isinstance(ends, list) else [ends, self._tokenizer.eos_token_id]
         self._ends = frozenset(token for token in known if token is not None)
-        self.batch = Batch(self._weights, config.slots)
+        self.batch = Batch(self.weights, config.slots)
 
     def routes(self) -> Mapping[str, Handler]:
         return {
             "/chat/completions": self.chat,
             "/completions": self.completions,
             "/embeddings": self.embed,
-            "/sleep": lambda _: self._chore(self._weights.sleep),
-            "/wake": lambda _: self._chore(self._weights.wake),
+            "/sleep": lambda _: self._chore(self.weights.sleep),
+            "/wake": lambda _: self._chore(self.weights.wake),
         }
 
     # ------------------------------------------------------------ handlers
@@ -137,7 +137,7 @@ class TransformersEngine:
     # ------------------------------------------------------------ one answer
 
     def _answer(self, ask: Ask) -> Answer:
-        sampling = asking.sampling(ask.body, ask.top_logprobs, self._defaults, self._weights.n_vocabulary)
+        sampling = asking.sampling(ask.body, ask.top_logprobs, self._defaults, self.weights.n_vocabulary)
 
         def job() -> Job:
             prompt = self._fitting(ask.prompt(), "messages" if ask.is_chat else "prompt", room=1)
@@ -206,8 +206,8 @@ class TransformersEngine:
     def _tokens(self, given: str | Sequence[Any], param: str) -> tuple[int, ...]:
         if isinstance(given, str):
             return tuple(self._tokenizer(given).input_ids)
-        if not all(isinstance(token, int) and 0 <= token < self._weights.n_vocabulary for token in given):
-            raise invalid(param, f"has tokens beyond those of the model: 0 to {self._weights.n_vocabulary - 1}")
+        if not all(isinstance(token, int) and 0 <= token < self.weights.n_vocabulary for token in given):
+            raise invalid(param, f"has tokens beyond those of the model: 0 to {self.weights.n_vocabulary - 1}")
         return tuple(given)
 
     def _fitting(self, prompt: tuple[int, ...], param: str, room: int) -> tuple[int, ...]:
@@ -225,7 +225,7 @@ class TransformersEngine:
         return prompt
 
     def __repr__(self) -> str:
-        return f"TransformersEngine({self.config.model_id}, {self._weights}, {self.batch})"
+        return f"TransformersEngine({self.config.model_id}, {self.weights}, {self.batch})"
 
 
 class _Telling:

@@ -103,8 +103,8 @@ class Batch:
         self._chores: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._work, name="batch", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._work, name="batch", daemon=True)
+        self.thread.start()
 
     # ------------------------------------------------------------ for those who ask, each in its own thread
 
@@ -139,7 +139,7 @@ class Batch:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join()
+        self.thread.join()
 
     @property
     def busy(self) -> int:
@@ -176,10 +176,10 @@ class Batch:
                 if self._is_closed:
                     return
                 chores, self._chores = self._chores, []
+                self._leave()
                 self._admit()
             for chore in chores:
                 chore()
-            self._leave()
             if self._rows and (problem := tried(self._step)):
                 self._fail(problem)
 
@@ -234,11 +234,12 @@ class Batch:
                 budget -= 0 if row.said else len(pieces[-1].tokens)
         if not pieces:
             return
-        logits = self._model.run(pieces).float().cpu()
-        for (row, sampler), piece, numbers in zip(saying, pieces, logits, strict=True):
-            row.done = piece.end
-            if row.done == len(row.tokens):
-                self._say(row, sampler, numbers)
+        with torch.inference_mode():  # as the numbers were made, else they could not be changed
+            logits = self._model.run(pieces).float().cpu()
+            for (row, sampler), piece, numbers in zip(saying, pieces, logits, strict=True):
+                row.done = piece.end
+                if row.done == len(row.tokens):
+                    self._say(row, sampler, numbers)
 
     def _read_on(self, row: Row) -> None:
         """One piece of a text whose embedding is wanted, from its beginning: no hidden state is remembered."""

@@ -46,7 +46,7 @@ class Weights:
         self._language: Any = self._model.config.get_text_config()
         self.n_vocabulary = int(self._language.vocab_size)
         with torch.inference_mode():
-            self._memory: Memory = guarded(self._proven)
+            self.memory: Memory = guarded(self._proven)
 
     @property
     def is_awake(self) -> bool:
@@ -54,29 +54,29 @@ class Weights:
 
     @property
     def max_piece(self) -> int:
-        return self._memory.max_piece
+        return self.memory.max_piece
 
     @property
     def can_rewind(self) -> bool:
-        return self._memory.can_rewind
+        return self.memory.can_rewind
 
     def run(self, pieces: Sequence[Piece]) -> torch.Tensor:
         """What comes after each piece: [pieces, vocabulary], numbers before softmax. Raises UpstreamError
         `out_of_memory`."""
         with torch.inference_mode():
-            return guarded(lambda: self._memory.run(self._model, pieces))
+            return guarded(lambda: self.memory.run(self._model, pieces))
 
     def hidden(self, piece: Piece) -> torch.Tensor:
         """[tokens, width], float32."""
         with torch.inference_mode():
-            return guarded(lambda: self._memory.hidden(self._model, piece)).float()
+            return guarded(lambda: self.memory.hidden(self._model, piece)).float()
 
     # ------------------------------------------------------------ asleep
 
     def sleep(self) -> None:
         """Give the memory back: on a GPU the weights go to the host's; on the CPU they are dropped, for the file they
         came from is as near as memory once it was read."""
-        self._memory.forget()
+        self.memory.forget()
         if self._config.device == "cpu":
             self._model = None
         else:
@@ -87,8 +87,8 @@ class Weights:
         """Make it ready to run. Raises UpstreamError `out_of_memory`."""
         if self._model is None:
             self._model = guarded(self._load)
-            if isinstance(self._memory, Slots):
-                self._model.set_attn_implementation(self._memory.name)
+            if isinstance(self.memory, Slots):
+                self._model.set_attn_implementation(self.memory.name)
         else:
             guarded(lambda: self._model.to(self._config.device))
 

@@ -99,7 +99,7 @@ def _nucleus(shares: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Te
     for count in (min(FEW, len(shares)), len(shares)):
         best, tokens = shares.topk(count)
         before = best.cumsum(-1) - best
-        inside = int((before < top_p).sum())
+        inside = max(1, int((before < top_p).sum()))
         if inside < count or count == len(shares):
             return best[:inside], tokens[:inside]
     raise AssertionError  # the second round is the whole

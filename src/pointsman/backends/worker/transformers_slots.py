@@ -24,6 +24,10 @@ UNKNOWN_TERMS = ("softcap", "s_aux", "position_bias", "sinks")
 """What some models add to attention and `Slots.attend` does not."""
 
 
+CACHES = ("past_key_values", "cache_params")
+"""What models call the cache that they make themselves."""
+
+
 class Unsuitable(Exception):  # noqa: N818  # no error: the other way is taken
     """This model's attention is not what `Slots` computes."""
 
@@ -196,7 +200,7 @@ class Alone:
     can_rewind = False
 
     def __init__(self) -> None:
-        self._caches: dict[int, Any] = {}
+        self._caches: dict[int, dict[str, Any]] = {}
 
     def run(self, model: Any, pieces: Sequence[Piece]) -> torch.Tensor:
         return torch.cat([self._forward(model, piece, logits_to_keep=1).logits[:, -1] for piece in pieces])
@@ -211,11 +215,7 @@ class Alone:
     def _forward(self, model: Any, piece: Piece, **options: Any) -> Any:
         if not piece.start:
             self._caches.pop(piece.slot, None)
-        out = model(
-            input_ids=torch.tensor([piece.tokens], device=model.device),
-            past_key_values=self._caches.get(piece.slot),
-            use_cache=True,
-            **options,
-        )
-        self._caches[piece.slot] = out.past_key_values
+        tokens = torch.tensor([piece.tokens], device=model.device)
+        out = model(input_ids=tokens, use_cache=True, **self._caches.get(piece.slot, {}), **options)
+        self._caches[piece.slot] = {name: out[name] for name in CACHES if name in out}
         return out
