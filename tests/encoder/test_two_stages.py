@@ -36,7 +36,7 @@ class Undecided:
 def understood(unsure: tuple[str, ...]) -> tuple[Signals, list[str]]:
     real = App(parse(SETTINGS)).gateway
     both = Undecided(msgspec.structs.replace(real.classifier.measure(ask("Hello")), unsure=unsure))
-    gateway = Gateway(both, both, real.router, real.dispatch, real.ledger, real.world, NoCache())
+    gateway = Gateway(real.admission, both, both, real.router, real.dispatch, real.ledger, real.world, NoCache())
     return asyncio.run(gateway.understand(ask("Hello"))), both.asked
 
 

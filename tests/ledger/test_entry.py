@@ -403,6 +403,10 @@ class Fixed:
         return PLAN
 
     @asynccontextmanager
+    async def admit(self, request: Request) -> AsyncIterator[None]:
+        yield
+
+    @asynccontextmanager
     async def run(self, request: Request, plan: Plan, entry: object) -> AsyncIterator[Reply]:
         yield self.reply
 
@@ -413,7 +417,7 @@ def test_in_the_corridor_a_generator_closed_early_is_a_client_that_left() -> Non
     async def run() -> None:
         fixed = Fixed(streamed(EVENT, EVENT, DONE))
         ledger = Ledger(SystemClock(), (kept,), {})
-        gateway = Gateway(fixed, fixed, fixed, fixed, ledger, lambda _: world(hot("small")), NoCache())
+        gateway = Gateway(fixed, fixed, fixed, fixed, fixed, ledger, lambda _: world(hot("small")), NoCache())
 
         async def answer() -> AsyncIterator[bytes]:
             async with gateway.answer(ask()) as reply:
