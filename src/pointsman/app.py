@@ -31,6 +31,7 @@ from pointsman.edge.admin_routes import add_admin_routes
 from pointsman.edge.doorkeeper import Doorkeeper
 from pointsman.edge.gate import Gate
 from pointsman.edge.http import MEBIBYTE, BodyLimits
+from pointsman.edge.jobs import Jobs
 from pointsman.edge.redact import secrets_of
 from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
@@ -54,7 +55,7 @@ from pointsman.newsroom import Newsroom
 from pointsman.policy.catalogue import cards_of
 from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
-from pointsman.settings import ManagedBase, Settings
+from pointsman.settings import ManagedBase, Settings, sources_of
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
 from pointsman.signals.opinion import load_opinion
@@ -197,6 +198,9 @@ class App:
             stack.push_async_callback(self.cache.close)
             stack.push_async_callback(self.admission.close)
             await stack.enter_async_context(self.admin)
+            jobs = await stack.enter_async_context(Jobs())
+            sources = [source for model in self.settings.models for _, source in sources_of(model)]
+            jobs.begin(self.weights.learn_sizes(sources), "sizes")
             yield self
 
     def server(self) -> uvicorn.Server:

@@ -109,6 +109,26 @@ def test_what_an_engine_needs_comes_whole(tmp_path: Path, page: int) -> None:
     assert said[-1].done_bytes == said[-1].total_bytes > 1_000_000
 
 
+def test_sizes_are_known_before_anything_is_fetched(tmp_path: Path) -> None:
+    async def scene(hub: FakeHub, store: WeightStore) -> None:
+        by_url = Source(url=f"{hub.url}/acme/tiny/resolve/main/{LARGE}")
+        unknown = (Source(hub="acme/other"), Source(url="http://127.0.0.1:9/x.gguf"), Source(file="/nowhere"))
+        assert store.size_bytes(TINY) == store.size_bytes(by_url) == 0
+        await store.learn_sizes((*unknown, TINY, by_url))
+        assert store.size_bytes(TINY) == sum(len(REPO["acme/tiny"][name]) for name in WHOLE)
+        assert store.size_bytes(by_url) == len(TENSORS)
+        assert [store.size_bytes(source) for source in unknown] == [0, 0, 0]
+        assert store.present(TINY) is None
+        asked = len(hub.seen)
+        await store.learn_sizes((TINY, by_url))
+        assert len(hub.seen) == asked
+        assert (await store.fetch(by_url)).read_bytes() == TENSORS
+        await store.fetch(TINY)
+        assert not list((tmp_path / "staging").iterdir())
+
+    play(tmp_path, scene)
+
+
 def test_one_gguf_opens_as_that_file(tmp_path: Path) -> None:
     async def scene(_: FakeHub, store: WeightStore) -> None:
         four, eight = (Source(hub="acme/tiny-GGUF", include=(f"*{kind}.gguf",)) for kind in ("q4_k_m", "Q8_0"))

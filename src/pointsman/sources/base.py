@@ -57,6 +57,13 @@ class Origin(Protocol):
         """Size on disk once fetched; 0 where unknown."""
         ...
 
+    async def learn_size(self, home: Home) -> None:
+        """Ask how large it is and note it, so that `size_bytes` knows before a fetch. Nothing where that is known.
+
+        Raises UpstreamError `fetch_failed`, OSError.
+        """
+        ...
+
     async def fetch(self, home: Home, on_progress: OnProgress) -> Path:
         """Make it whole and say what an engine opens. The caller holds the lock of `key`.
 

@@ -37,6 +37,9 @@ class FileOrigin:
             return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
         return self.path.stat().st_size if self.path.exists() else 0
 
+    async def learn_size(self, home: Home) -> None:
+        """The disk knows it."""
+
     async def fetch(self, home: Home, on_progress: OnProgress) -> Path:
         if not self.path.exists():
             raise fetch_failed(f"{self.path}: there is no such file; correct `source.file`")

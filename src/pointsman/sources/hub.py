@@ -120,13 +120,11 @@ class HubOrigin:
         return home.folder / found.opens if found else None
 
     def size_bytes(self, home: Home) -> int:
-        found = manifest.read(home.folder)
-        return found.size_bytes if found else 0
+        return manifest.size_bytes(home.folder, home.staging)
 
     async def fetch(self, home: Home, on_progress: OnProgress) -> Path:
         async with transfer.session() as http:
-            commit, listed = await self._list(http)  # 1
-            files = hub_files.chosen(listed, self.include, self.shown)
+            commit, files = await self._chosen(http, home)  # 1
             parts = _Parts(files, home, on_progress)
             parts.root.mkdir(parents=True, exist_ok=True)
             disk.check_room(home.staging, parts.missing_bytes(), self._free_bytes)  # 2
@@ -134,6 +132,18 @@ class HubOrigin:
         opens = hub_files.opened(files)
         await disk.in_thread(lambda _: _publish(parts.root, home, Manifest(opens=opens, files=stamps)))  # 4
         return home.folder / opens
+
+    async def learn_size(self, home: Home) -> None:
+        if not self.size_bytes(home):
+            async with transfer.session() as http:
+                await self._chosen(http, home)
+
+    async def _chosen(self, http: aiohttp.ClientSession, home: Home) -> tuple[str, tuple[HubFile, ...]]:
+        """The commit, and the files wanted of it; their size is noted."""
+        commit, listed = await self._list(http)
+        files = hub_files.chosen(listed, self.include, self.shown)
+        manifest.announce(home.staging, sum(file.size_bytes for file in files))
+        return commit, files
 
     async def _file(self, http: aiohttp.ClientSession, commit: str, file: HubFile, parts: "_Parts") -> Stamp:
         """One file under `parts.root`, checked."""

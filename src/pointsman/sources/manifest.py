@@ -12,6 +12,7 @@ from pointsman.sources import disk
 from pointsman.types import Value
 
 NAME = ".pointsman.json"
+ANNOUNCED = "size.json"
 
 
 class Stamp(Value, frozen=True):
@@ -46,6 +47,26 @@ def write(folder: Path, manifest: Manifest) -> None:
     """Declare the folder whole."""
     folder.mkdir(parents=True, exist_ok=True)
     disk.write_atomically(folder / NAME, msgspec.json.encode(manifest))
+
+
+class _Announced(Value, frozen=True):
+    size_bytes: int = 0
+
+
+def announce(staging: Path, size_bytes: int) -> None:
+    """Note how large it will be, beside what a fetch has so far."""
+    staging.mkdir(parents=True, exist_ok=True)
+    disk.write_atomically(staging / ANNOUNCED, msgspec.json.encode(_Announced(size_bytes=size_bytes)))
+
+
+def size_bytes(folder: Path, staging: Path) -> int:
+    """Of the whole folder; of one that is to come, as announced; 0 where nobody has said."""
+    if found := read(folder):
+        return found.size_bytes
+    try:
+        return msgspec.json.decode((staging / ANNOUNCED).read_bytes(), type=_Announced).size_bytes
+    except (OSError, msgspec.DecodeError):
+        return 0
 
 
 def forget(folder: Path) -> None:

@@ -50,6 +50,9 @@ class PackagedOrigin:
     def size_bytes(self, home: Home) -> int:  # noqa: ARG002  # pinned, wherever it lies
         return self.entry.size_bytes
 
+    async def learn_size(self, home: Home) -> None:
+        """The catalogue pins it."""
+
     async def fetch(self, home: Home, on_progress: OnProgress) -> Path:
         missing = await disk.in_thread(partial(self._missing, home.folder))
         wheels = self.entry.wheels_for(missing)

@@ -9,9 +9,10 @@ Knows: the layout below one folder, one fetch for all who want the same. Does no
 Satisfies `backends.base.Weights`.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -98,6 +99,17 @@ class WeightStore:
         origin = self.origin(source)
         path = self.present(source)
         return path or await self._flights.join(origin.key, partial(self._fetch, origin), on_progress)
+
+    async def learn_sizes(self, sources: Iterable[Source]) -> None:
+        """Ask how large they are that are not here and have not said, so that `size_bytes` knows before any fetch.
+
+        Never raises: a size that stays unknown costs a worse estimate, and the fetch says what is wrong.
+        """
+        for source in sources:
+            with contextlib.suppress(UpstreamError, OSError):
+                origin = self.origin(source)
+                if origin.present(self._home(origin)) is None:
+                    await origin.learn_size(self._home(origin))
 
     async def verify(self, source: Source) -> tuple[str, ...]:
         """Hash every file on disk again; names of the damaged ones. Then the weights no longer count as whole.

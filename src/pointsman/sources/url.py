@@ -47,8 +47,19 @@ class UrlOrigin:
         return home.folder / self.name if manifest.whole(home.folder) else None
 
     def size_bytes(self, home: Home) -> int:
-        found = manifest.read(home.folder)
-        return found.size_bytes if found else 0
+        return manifest.size_bytes(home.folder, home.staging)
+
+    async def learn_size(self, home: Home) -> None:
+        if self.size_bytes(home):
+            return
+
+        async def ask() -> int:
+            async with http.head(self.url, allow_redirects=True, max_redirects=transfer.MAX_REDIRECTS) as answer:
+                return (answer.content_length or 0) if answer.status == 200 else 0
+
+        async with transfer.session() as http:
+            if size_bytes := await transfer.patiently(ask, self.shown, self._clock):
+                manifest.announce(home.staging, size_bytes)
 
     async def fetch(self, home: Home, on_progress: OnProgress) -> Path:
         home.folder.mkdir(parents=True, exist_ok=True)
