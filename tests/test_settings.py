@@ -68,12 +68,14 @@ def test_sources_of_names_each_weight_and_its_place() -> None:
   - {id: o, backend: ocr, speech: {packaged: whisper}}
   - {id: q, backend: ocr}
   - {id: r, backend: openai, url: 'http://x'}
+  - {id: l, backend: llama_cpp, source: {file: /q8.gguf}, variants: [{file: /q4.gguf}, {file: /q2.gguf}]}
 """
     assert [[place for place, _ in sources_of(model)] for model in parse(text).models] == [
         ["voices.en", "voices.hi"],
         ["speech"],
         [],
         [],
+        ["source", "variants[0]", "variants[1]"],
     ]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import resource
 import shutil
 import socket
 from collections.abc import Awaitable, Callable
@@ -224,6 +225,24 @@ def test_a_damaged_file_says_what_is_wrong(smollm2: Path, tmp_path: Path) -> Non
     with pytest.raises(UpstreamError, match="not within the file bounds") as caught:
         on_real(model(cut), tmp_path, use)
     assert caught.value.code == "loading_failed"
+
+
+@pytest.mark.real
+def test_a_start_short_of_memory_says_so(smollm2: Path, tmp_path: Path) -> None:
+    async def run() -> str:
+        async with AiohttpClient() as http:
+            clock = SystemClock()
+            tools = Toolbox(http=http, weights=WeightStore(tmp_path / "cache", clock), clock=clock, log_dir=tmp_path)
+            backend = ManagedBackend("m", LlamaCpp(model(smollm2, n_ctx=8192, slots=4)), tools)
+            start = asyncio.create_task(backend.start())
+            while not (children := psutil.Process().children()):
+                await asyncio.sleep(0.001)
+            resource.prlimit(children[0].pid, resource.RLIMIT_AS, (800_000_000, 800_000_000))
+            with pytest.raises(UpstreamError) as caught:
+                await start
+            return caught.value.code
+
+    assert uvloop.run(run()) == "out_of_memory"
 
 
 @pytest.mark.real

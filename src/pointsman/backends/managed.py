@@ -118,6 +118,10 @@ class Sleepy(Protocol):
         ...
 
 
+def _named(source: Source) -> str:
+    return " ".join((str(source), *source.include))
+
+
 def worker_argv(module: str) -> tuple[str, ...]:
     """This interpreter running `pointsman.backends.worker.<module>`."""
     return (sys.executable, "-m", f"pointsman.backends.worker.{module}")
@@ -155,9 +159,9 @@ class ManagedBackend:
         return self._footprint(self._engine)
 
     def variants(self) -> tuple[Variant, ...]:
-        """The engine itself first. A name is its first source's."""
+        """The engine itself first. Each is called like its weights."""
         return tuple(
-            Variant(name=", ".join(map(str, engine.sources())), footprint=self._footprint(engine))
+            Variant(name=", ".join(map(_named, engine.sources())), footprint=self._footprint(engine))
             for engine in self._engines
         )
 
