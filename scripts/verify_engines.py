@@ -9,6 +9,7 @@ a promise was broken.
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -52,6 +53,7 @@ class Bench:
 
     async def verify(self) -> None:
         """All of it, in the order of a life."""
+        self.figures["load average"] = f"{os.getloadavg()[0]:.1f}"
         began_s = time.monotonic()
         self.running = await self.backend.start()
         self.figures["cold load s"] = _seconds(began_s)
@@ -164,7 +166,7 @@ class Bench:
         awake_bytes, awake_gpu_bytes = await self._bytes(), await self._gpu_bytes()
         await backend.sleep()
         freed_bytes, freed_gpu_bytes = awake_bytes - await self._bytes(), awake_gpu_bytes - await self._gpu_bytes()
-        self.figures["freed asleep GB"] = f"{freed_bytes / 1e9:.2f}"
+        self.figures["freed asleep GB"] = f"{max(0, freed_bytes) / 1e9:.2f}"
         if awake_gpu_bytes:
             self.figures["freed asleep GPU GB"] = f"{freed_gpu_bytes / 1e9:.2f} of {awake_gpu_bytes / 1e9:.2f}"
             assert freed_gpu_bytes > awake_gpu_bytes / 2, "asleep by its word, but its memory did not come back"
