@@ -101,19 +101,19 @@ def _end_at_hang_up(program: int, charge: Charge) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(program, charge.stop_signal)
     time.sleep(charge.grace_s)
-    _killdescendants()
+    _kill(program, *descendants(os.getpid()))
 
 
 def _end_the_rest() -> None:
     """Until there is no descendant: while one dies, another may be born, or come to us as an orphan."""
     with contextlib.suppress(ChildProcessError):
         while True:
-            _killdescendants()
+            _kill(*descendants(os.getpid()))
             os.waitpid(-1, 0)
 
 
-def _killdescendants() -> None:
-    for pid in descendants(os.getpid()):
+def _kill(*pids: int) -> None:
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
