@@ -37,6 +37,15 @@ def names(*asked: str, everything: bool = False) -> list[tuple[str, tuple[str, .
     return [(one.name, one.model_ids) for one in wanted_of(settings(), asked, everything=everything)]
 
 
+def test_variants_are_fetched_only_when_asked_for() -> None:
+    read = parse(
+        "models: [{id: m, backend: llama_cpp, preload: true, source: {file: full.gguf}, variants: [{file: q4.gguf}]}]"
+    )
+    assert [one.name for one in wanted_of(read)] == ["m"]
+    assert [one.name for one in wanted_of(read, everything=True)] == ["m"]
+    assert [one.name for one in wanted_of(read, variants=True)] == ["m", "m variants[0]"]
+
+
 def make_store(tmp_path: Path) -> WeightStore:
     published = tmp_path / "published"
     published.mkdir()

@@ -15,7 +15,8 @@ from pointsman.cli.models_table import fleet_of, gigabytes, render
 from pointsman.cli.remote import NoServer, Remote, UrlOption
 from pointsman.clock import SystemClock
 from pointsman.errors import PointsmanError
-from pointsman.settings import Settings, sources_of
+from pointsman.settings import Settings
+from pointsman.sources.pull import needed_of
 from pointsman.sources.store import WeightStore
 
 REFRESH_S = 1.0
@@ -80,7 +81,7 @@ def _fail(said: str) -> None:
 def _configured(settings: Settings, store: WeightStore) -> Table:
     table = Table("model", "backend", "weights", "preload", "name", box=None, pad_edge=False, header_style="bold")
     for model in settings.models:
-        sources = [source for _, source in sources_of(model)]
+        sources = [source for _, source in needed_of(model)]
         present = sum(store.present(source) is not None for source in sources)
         size = gigabytes(sum(store.size_bytes(source) for source in sources))
         if not sources:

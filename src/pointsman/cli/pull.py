@@ -27,6 +27,9 @@ def pull(
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Fetch the weights of every model.")] = False,
+    variants: Annotated[
+        bool, typer.Option("--variants", help="Fetch models' variants too, for when the first does not fit.")
+    ] = False,
     config: ConfigOption = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash again what is there, and fetch anew what is damaged.")
@@ -36,7 +39,7 @@ def pull(
     console, names = Console(highlight=False), tuple(models or ())
     settings = load_or_exit(config)
     try:
-        wanted = wanted_of(settings, names, everything=everything)
+        wanted = wanted_of(settings, names, everything=everything, variants=variants)
     except RequestError as error:
         console.print(Text(error.message, style="red"), soft_wrap=True)
         raise typer.Exit(MISUSED) from None
@@ -47,13 +50,13 @@ def pull(
     try:
         report = asyncio.run(pull_with_display(store, wanted, console, verify=verify))
     except KeyboardInterrupt:
-        again = _command(names, config, everything=everything)
+        again = _command(names, config, everything=everything, variants=variants)
         console.print(Text(f"Interrupted. What came is kept; to continue: {again}"), soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    _conclude(report, store, config, console)
+    _conclude(report, store, config, console, variants=variants)
 
 
-def _conclude(report: PullReport, store: WeightStore, config: Path | None, console: Console) -> None:
+def _conclude(report: PullReport, store: WeightStore, config: Path | None, console: Console, *, variants: bool) -> None:
     """The table, one line in sum, and what to do about failures."""
     console.print(summary(report))
     if report.fetched_bytes:
@@ -62,11 +65,11 @@ def _conclude(report: PullReport, store: WeightStore, config: Path | None, conso
     console.print(Text(f"In {store.cache_dir}"), style="dim", soft_wrap=True)
     if report.failed:
         names = tuple(dict.fromkeys(model_id for one in report.failed for model_id in one.wanted.model_ids))
-        console.print(Text(f"To try again: {_command(names, config)}"), soft_wrap=True)
+        console.print(Text(f"To try again: {_command(names, config, variants=variants)}"), soft_wrap=True)
         raise typer.Exit(FAILED)
 
 
-def _command(names: tuple[str, ...], config: Path | None, *, everything: bool = False) -> str:
+def _command(names: tuple[str, ...], config: Path | None, *, everything: bool = False, variants: bool = False) -> str:
     """The command line that continues."""
-    options = (*(("--all",) if everything else ()), *(("--config", str(config)) if config else ()))
-    return shlex.join(("pointsman", "pull", *names, *options))
+    flags = (*(("--all",) if everything else ()), *(("--variants",) if variants else ()))
+    return shlex.join(("pointsman", "pull", *names, *flags, *(("--config", str(config)) if config else ())))

@@ -17,6 +17,7 @@ from pointsman.sources.store import WeightStore
 from pointsman.types import Value
 
 PARALLEL = 3
+VARIANTS = "variants["
 
 
 class Wanted(Value, frozen=True):
@@ -62,18 +63,26 @@ class PullReport(Value, frozen=True):
 OnPull = Callable[[Wanted, Progress], None]
 
 
-def wanted_of(settings: Settings, names: tuple[str, ...] = (), *, everything: bool = False) -> tuple[Wanted, ...]:
-    """The weights that the named models need; without names those of `preload: true`, or of every model.
+def wanted_of(
+    settings: Settings, names: tuple[str, ...] = (), *, everything: bool = False, variants: bool = False
+) -> tuple[Wanted, ...]:
+    """The weights that the named models need; without names those of `preload: true`, or of every model. `variants`:
+    also those that are only for when the first does not fit.
 
     Two models with one source make one Wanted. Raises RequestError `model_not_found`.
     """
     needed: dict[Source, Wanted] = {}
     for model in _chosen(settings, names, everything=everything):
-        for where, source in sources_of(model):
+        for where, source in sources_of(model) if variants else needed_of(model):
             name = model.id if where == "source" else f"{model.id} {where.replace('voices.', 'voice ')}"
             one = needed.get(source, Wanted(name=name, source=source))
             needed[source] = Wanted(name=one.name, source=source, model_ids=(*one.model_ids, model.id))
     return tuple(needed.values())
+
+
+def needed_of(model: Model) -> tuple[tuple[str, Source], ...]:
+    """`sources_of` without the variants, of which one at most is ever loaded."""
+    return tuple((where, source) for where, source in sources_of(model) if not where.startswith(VARIANTS))
 
 
 def _chosen(settings: Settings, names: tuple[str, ...], *, everything: bool) -> tuple[Model, ...]:
