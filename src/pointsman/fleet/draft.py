@@ -25,7 +25,9 @@ class Draft:
         "is_draining",
         "is_short",
         "now_s",
+        "pins",
         "rules",
+        "touched",
         "wants",
     )
 
@@ -40,7 +42,9 @@ class Draft:
         self.is_draining = state.is_draining
         self.is_short = state.is_short
         self.wants = state.wants
+        self.pins = state.pins
         self.effects: list[Effect] = []
+        self.touched: dict[str, None] = {}
 
     def __getitem__(self, deployment_id: str) -> Deployment:
         return self.deployments[deployment_id]
@@ -49,9 +53,15 @@ class Draft:
         """The deployment, changed."""
         changed = replace(d, **changes)
         self.deployments[d.spec.id] = changed
+        self.touched[d.spec.id] = None
         if changed.is_dormant is (d.spec.id in self.active):
             self.active = active(self.deployments)
         return changed
+
+    @property
+    def is_time(self) -> bool:
+        """The moment has come at which time alone was to change something."""
+        return self._state.wake_at_s <= self.now_s
 
     def stirring(self) -> list[Deployment]:
         """Those that are not dormant, in the configured order: no rule looks at any other."""
@@ -144,8 +154,8 @@ class Draft:
 
     def sealed(self) -> tuple[State, tuple[Effect, ...]]:
         """The new state, and the effects."""
-        wake_at_s = self._state.wake_at_s
-        if self._wake_at_s < INFINITY and (wake_at_s <= self.now_s or self._wake_at_s < wake_at_s):
+        wake_at_s = INFINITY if self.is_time else self._state.wake_at_s
+        if self._wake_at_s < wake_at_s:
             wake_at_s = self._wake_at_s
             self.effects.append(WakeAt(at_s=wake_at_s))
         state = replace(

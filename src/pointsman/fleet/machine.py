@@ -35,7 +35,7 @@ from pointsman.fleet import estimates
 from pointsman.fleet.admission import admit, hopeless, is_due
 from pointsman.fleet.breaker import record
 from pointsman.fleet.draft import Draft
-from pointsman.fleet.events import About, Drain, Effect, Event, Grant, Release, Report, Taken, Want
+from pointsman.fleet.events import About, Cancel, Drain, Effect, Event, Grant, Release, Report, Taken, Want
 from pointsman.fleet.facts import CHANGE, released
 from pointsman.fleet.memory import HOST, Sizes, in_words
 from pointsman.fleet.room import LEAVABLE, Room, can_fall_asleep, extra_bytes
@@ -67,6 +67,7 @@ def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int, 
         budgets={HOST: budget_bytes, **dict(gpu_budgets)},
         deployments=deployments,
         active=active(deployments),
+        pins=tuple(spec.id for spec in specs if spec.pin),
     )
 
 
@@ -79,10 +80,11 @@ def step(state: State, event: Event) -> Step:
             return done
     draft = Draft(state, event.at_s)
     if isinstance(event, About):
+        draft.touched[event.deployment_id] = None
         CHANGE[type(event)](draft, draft[event.deployment_id], event)
     elif isinstance(event, Drain):
         draft.is_draining = True
-    settle(draft)
+    settle(draft, everybody=draft.is_time or draft.is_draining or not isinstance(event, ALIKE))
     return draft.sealed()
 
 
@@ -94,7 +96,19 @@ def _quick_want(state: State, event: Want) -> Step | None:
     is_open = d.phase is Phase.READY and d.closing is None and not d.queue and not state.is_draining
     if is_open and not event.for_load and d.in_flight < d.spec.slots and event.deadline_s > event.at_s:
         return _asked(state, replace(d, granted=d.granted | {event.ticket})), (Grant(ticket=event.ticket),)
-    return None
+    return _join(state, event, d)
+
+
+def _join(state: State, event: Want, d: Deployment) -> Step | None:
+    """One more in a queue that others stand in: no turn comes sooner or later for it, nor any moment of change."""
+    is_plain = d.queue and d.queue[0].may_evict and event.may_evict and not event.for_load and not state.is_draining
+    if not is_plain or len(d.queue) >= state.rules.max_queue or event.deadline_s <= event.at_s:
+        return None
+    if not event.at_s < state.wake_at_s <= event.deadline_s:
+        return None
+    waiter = Waiter(ticket=event.ticket, since_s=event.at_s, deadline_s=event.deadline_s)
+    soonest_s = min(d.next_deadline_s, event.deadline_s)
+    return _asked(state, replace(d, queue=(*d.queue, waiter), next_deadline_s=soonest_s)), ()
 
 
 def _asked(state: State, d: Deployment) -> State:
@@ -144,13 +158,18 @@ QUICK: dict[type[Event], Callable[[State, Any], Step | None]] = {
 }
 
 
+ALIKE = (Want, Cancel, Release)
+"""Events that leave memory as it is; admission aside, they concern one deployment."""
+
 # ---------------------------------------------------------------- 2. – 4. what follows
 
 
-def settle(draft: Draft) -> None:
-    """Rules 2 to 4, until nothing more follows."""
+def settle(draft: Draft, *, everybody: bool) -> None:
+    """Rules 2 to 4, until nothing more follows: for everybody, or where memory and time stand still, for those whom the
+    event touched and whom that touched."""
     while True:
-        for name in draft.active:
+        everybody = everybody or any(draft[n].spec.pin and draft[n].phase is Phase.STARTING for n in draft.touched)
+        for name in draft.active if everybody else tuple(draft.touched):
             d = draft[name]
             if d.phase is Phase.FAILED:
                 d = _thaw(draft, d)
@@ -158,10 +177,11 @@ def settle(draft: Draft) -> None:
                 d = _grant(draft, _refuse(draft, d))
             if d.phase in ENDABLE and not d.granted and not d.leases:
                 _leave(draft, d)
-        if not admit(draft):
+        may_load = everybody or draft.is_short or any(is_due(draft, draft[name]) for name in draft.touched)
+        if not may_load or not admit(draft):
             break
-    for d in draft.stirring():
-        _alarm(draft, d)
+    for name in draft.active if everybody else draft.touched:
+        _alarm(draft, draft[name])
 
 
 def _thaw(draft: Draft, d: Deployment) -> Deployment:

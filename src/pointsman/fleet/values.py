@@ -251,6 +251,7 @@ class State(Value, frozen=True):
     is_short: bool = False
     wants: int = 0
     active: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
     wake_at_s: float = float("-inf")
 
     @property
