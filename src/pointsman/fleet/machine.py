@@ -5,8 +5,8 @@ The loop sends events and performs effects; nothing else changes a State.
 
 Decision tree (numbers stand in the code and in `settle`):
 1. Facts: the event changes what is known (`facts`). Nothing more can follow from a grant on the fast path (ready, open,
-   a slot free, nobody waiting), from Taken, Measured, Report, nor from a Release that nobody waits for.
-2. Each deployment, in the configured order:
+   a slot free, nobody waiting), from one more want in a queue, from Taken, Report, nor from a Release nobody waits for.
+2. Each deployment, in the configured order; where neither time nor memory has moved, those that the event touched:
    2.1 failed, and its back-off is over → cold
    2.2 its waiters, all: draining, failed, or too big for ever → refused; one by one: deadline passed → refused
    2.3 ready: waiters are granted in order while slots are free; closed: none. A want for a load needs no slot
