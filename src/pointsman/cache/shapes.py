@@ -5,6 +5,7 @@ Invariants: what cannot be turned without loss (audio, shapes nobody foresaw) is
 there and back says the same.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ import msgspec
 
 from pointsman.types import Kind
 
+_TELLS = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{')
+"""What makes an event worth reading when a stream has ended; in the words of an answer the quotes are escaped."""
 DONE = b"data: [DONE]\n\n"
 KINDS = {Kind.CHAT: ("chat.completion", "chat.completion.chunk"), Kind.COMPLETION: ("text_completion",) * 2}
 SAID_WHOLE = frozenset({"stop", "length", "tool_calls", "function_call"})
@@ -60,7 +63,14 @@ def summary_of_body(kind: Kind, body: bytes) -> Summary:
 
 def summary_of_events(kind: Kind, chunks: Iterable[bytes]) -> Summary:
     """Likewise, of a stream that has ended."""
-    return _summary(kind, _data_of(chunks))
+    stream = b"".join(chunks)
+    telling = {stream.rfind(b"\n", 0, found.start()) + 1 for found in _TELLS.finditer(stream)}
+    return _summary(kind, (_data_at(stream, start) for start in sorted(telling)))
+
+
+def _data_at(stream: bytes, start: int) -> bytes:
+    """The JSON of the event whose line begins there."""
+    return stream[start : stream.find(b"\n", start)].removeprefix(b"data:")
 
 
 def _summary(kind: Kind, documents: Iterable[bytes]) -> Summary:
