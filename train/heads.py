@@ -37,7 +37,7 @@ STRENGTH = {"task": 4.0, "hard": 1.0, "tools": 1.0, "answer": 1.0}  # inverse of
 FEWEST = 2  # requests that a piece must occur in
 NOISY, BARE, PLAIN, PHRASE, PUBLIC = 0.3, 0.4, 2.0, 0.1, 0.03  # weights beside a row's 1
 STRANGE_SCALE, STRANGE_STRENGTH = 2.0, 5.0
-UNSURE_SHARE = 0.2  # of the corpus, which is harder than traffic
+UNSURE_SHARE = 0.185  # of the corpus, which is harder than traffic
 Array = NDArray[np.float64]
 
 

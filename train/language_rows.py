@@ -36,8 +36,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def corpus() -> Iterator[Row]:
-    """The project's own requests."""
-    for path in sorted((HERE / "corpus").glob("*.jsonl")):
+    """The project's own requests: of each language its first file. Later files teach what a request is, mostly in
+    English, and would make an unfamiliar word look the more English."""
+    for path in sorted((HERE / "corpus").glob("??.jsonl")):
         yield from _requests(path, "corpus")
 
 

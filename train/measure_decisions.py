@@ -1,6 +1,6 @@
 """What the whole classifier gets right, both stages together, on requests nobody trained it on; and what it costs.
 
-    python -m train.measure_decisions [--set train/heldout] [--stage-1]
+    python -m train.measure_decisions [--set train/heldout | train/final | train/dev] [--stage-1]
 
 Prints figures as JSON lines. Labels: the six use cases, `agent` split into its three intents, makes eight.
 """
@@ -217,30 +217,37 @@ def _kept(name: str, kept: Any, target: str = "") -> Figure:
 
 
 def costs(teller: Teller, rows: Sequence[Row], told: Sequence[Told]) -> list[Figure]:
-    """Stage 1 alone, each text once per round; decisions a second with the router's share."""
+    """Stage 1 alone, each text once per round, in time of a core; decisions a second with the router's share."""
     router, world = Router(teller.settings), world_after_start(teller.settings)
     requests = [asked(row, row.text) for row in rows]
     spent: list[float] = []
     began, decided = time.process_time(), 0
     for _ in range(5):
         for request in requests:
-            start = time.perf_counter()
+            start = time.thread_time()
             signals = teller.classifier.measure(request)
-            spent.append((time.perf_counter() - start) * 1e6)
+            spent.append((time.thread_time() - start) * 1e6)
             router.decide(request, signals, world)
             decided += 1
     rate = decided / (time.process_time() - began)
     second = float(np.mean([one.stage == 2 for one in told]))
     p50, p99 = np.percentile(spent, [50, 99])
     return [
-        Figure("stage 1, µs", "p50", len(spent), float(p50), target="≤ 300", holds=bool(p50 <= 300)),
-        Figure("stage 1, µs", "p99", len(spent), float(p99), target="≤ 2000", holds=bool(p99 <= 2000)),
+        Figure("stage 1, µs of a core", "p50", len(spent), float(p50), target="≤ 300", holds=bool(p50 <= 300)),
+        Figure("stage 1, µs of a core", "p99", len(spent), float(p99), target="≤ 2000", holds=bool(p99 <= 2000)),
         Figure(
             "decisions a second, one core", "stage 1 and router", decided, rate, target="≥ 3000", holds=rate >= 3000
         ),
         Figure("share that needs stage 2", "all", len(told), second, target="≤ 0.15", holds=second <= 0.15),
-        Figure("memory of this process, MB", "all", 1, _rss_mb(), target="≤ 150 without the encoder"),
     ]
+
+
+def memory(teller: Teller, rows: Sequence[Row]) -> Figure:
+    """Of this process once stage 1 has measured everything; to be called before the encoder is asked."""
+    for row in rows:
+        teller.classifier.measure(asked(row, row.text))
+    megabytes = _rss_mb()
+    return Figure("memory of this process, MB", "stage 1", 1, megabytes, target="≤ 150", holds=megabytes <= 150)
 
 
 def _rss_mb() -> float:
@@ -256,12 +263,13 @@ def main() -> None:
     options = parser.parse_args()
     teller = Teller(with_encoder=not options.stage_1)
     rows = [row for language in ("en", *INDIAN) for row in rows_of(options.set, language)]
+    used = memory(teller, rows)
     told = teller.tell_all(rows)
     figures = [*by_language(rows, told), hardness(rows, told), sureness(rows, told)]
     if (options.set / "out_of_scope.jsonl").exists():
         odd = rows_of(options.set, "out_of_scope")
         figures.append(strangers(told, teller.tell_all(odd), rows, odd))
-    figures += [*steadiness(teller, rows, told), *costs(teller, rows, told)]
+    figures += [*steadiness(teller, rows, told), *costs(teller, rows, told), used]
     write(figures)
     if options.errors:
         wrong = [

@@ -26,8 +26,8 @@ def test_an_unknown_word_is_worth_its_pieces() -> None:
 
 
 def test_a_long_text_is_no_surer_than_its_sharpness_lets_it_be() -> None:
-    one, many = MODEL.weigh(["tree"]).scores, MODEL.weigh(["tree"] * 100).scores
-    np.testing.assert_allclose(many, one * 100 * 0.5 / 100**0.5, rtol=1e-5)
+    one, many = MODEL.weigh(["tree"]).scores, MODEL.weigh(["tree"] * 49).scores
+    np.testing.assert_allclose(many, one * 49 * 0.5 / 49**0.5, rtol=1e-5)
     np.testing.assert_allclose(MODEL.weigh(["tree"] * 10 * MOST_WORDS).scores, one * MOST_WORDS**0.5 * 0.5, rtol=1e-5)
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from math import log1p
+from operator import eq
 from zlib import crc32
 
 from pointsman.signals.evidence import STRONGEST, Vote
@@ -59,28 +60,41 @@ def skeleton(word: str) -> str:
         word = word.translate(_LATIN)
     else:
         word = word.translate(_INDIC)
-    return _DOUBLED.sub(r"\1", word.translate(_LEVEL))
+    word = word.translate(_LEVEL)
+    return _DOUBLED.sub(_one, word) if any(map(eq, word, word[1:])) else word
+
+
+def _one(doubled: re.Match[str]) -> str:
+    return doubled[1]
 
 
 def pieces(word: str) -> list[int]:
     """The buckets of one folded word: the word, its skeleton, the skeleton's runs of letters."""
     word = word[:LONGEST_CHARS]
     bones = f"<{skeleton(word)}>".encode("utf-8", "surrogatepass")
-    found = [crc32(word.encode("utf-8", "surrogatepass"), 1), crc32(bones, 2)]
-    for size in GRAMS:
-        found += [crc32(bones[at : at + size], 3) for at in range(len(bones) - size + 1)]
-    return [one % BUCKETS for one in found]
+    found = [crc32(word.encode("utf-8", "surrogatepass"), 1) % BUCKETS, crc32(bones, 2) % BUCKETS]
+    found += [crc32(bones[start:end], 3) % BUCKETS for start, end in _spans(len(bones))]
+    return found
+
+
+@cache
+def _spans(size: int) -> list[tuple[int, int]]:
+    """Where the pieces of so many bytes begin and end."""
+    return [(at, at + gram) for gram in GRAMS for at in range(size - gram + 1)]
 
 
 # ---------------------------------------------------------------- the words of a request
 
 ENDS_WORDS, INNER, BEFORE = 15, 0.4, 0.5  # instructions stand at the ends of a long text
+MOST_WORDS = 90  # a word never seen before costs ten microseconds
 FEW_WORDS = 8  # a short follow-up is read with what was said before
 
 
 def weighed(reading: Reading) -> tuple[list[str], list[float]]:
     """(words, weights) of what is asked; where that is short, of what the user said before too."""
     words = reading.words
+    if len(words) > MOST_WORDS:
+        words = words[: MOST_WORDS // 2] + words[-MOST_WORDS // 2 :]
     inner = len(words) - 2 * ENDS_WORDS
     weights = [1.0] * len(words) if inner <= 0 else [1.0] * ENDS_WORDS + [INNER] * inner + [1.0] * ENDS_WORDS
     if len(words) <= FEW_WORDS and reading.earlier_words:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST_WORD_CHARS, MOST_WORDS = 28, 160
+LONGEST_WORD_CHARS, MOST_WORDS = 28, 64
 START, END = "\x02", "\x03"  # what stands before and behind a word: `\x02ka` is a beginning, `ka\x03` an ending
 PIECE_POWER = -0.2  # of the number of a word's pieces, that multiplies each: a long word says little more
 _NOTHING = 0  # the row of zeros
