@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from bench.fleet.caches import belady, by_policy, by_rates, prewarmed
 from bench.fleet.page import rewrite
+from bench.fleet.speed import CASES, DEADLINE_S, table
 from bench.fleet.swapper import PLAIN, fleet, swapper
 from bench.fleet.traces import abcabc, part
 
@@ -79,3 +80,10 @@ def test_tables_stand_between_their_marks(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="substring"):
         rewrite(page, "c", "lost")
+
+
+def test_speed_is_a_row_a_trace_and_nobody_waits_beyond_the_deadline() -> None:
+    head, _, *rows = table(1000)
+    assert len(rows) == len(CASES)
+    assert {row.count("|") for row in rows} == {head.count("|")}
+    assert all(float(row.split("|")[5]) <= DEADLINE_S for row in rows)
