@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -65,11 +65,18 @@ def _once(remote: Remote, console: Console, *, as_json: bool) -> None:
 
 
 async def _watch(remote: Remote, console: Console) -> None:
-    clock = SystemClock()
+    """A server that is gone may come back: it is waited for. One that was never there is an error."""
+    clock, shown = SystemClock(), None
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            fleet = fleet_of(await asyncio.to_thread(remote.ask, "GET", "models"))
-            live.update(render(fleet, remote.url), refresh=True)
+            try:
+                fleet = fleet_of(await asyncio.to_thread(remote.ask, "GET", "models"))
+                shown = render(fleet, remote.url)
+                live.update(shown, refresh=True)
+            except NoServer as error:
+                if shown is None:
+                    raise
+                live.update(Group(shown, Text(str(error), style="red")), refresh=True)
             await clock.sleep(REFRESH_S)
 
 

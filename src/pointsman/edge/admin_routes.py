@@ -32,6 +32,12 @@ SUMMARIES = {
     Action.SLEEP: "Put a model to sleep when the requests it is answering are done, where its engine can",
     Action.WAKE: "Wake a model, or load it where it is cold",
 }
+ERROR: dict[str, Any] = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request must change, or is not allowed"} | ERROR,
+    "5XX": {"description": "It failed; the error says why"} | ERROR,
+}
+LATER: dict[int | str, dict[str, Any]] = {202: {"description": "Still under way; it goes on"}}
 ALIAS_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -54,7 +60,7 @@ class AliasBody(Value, frozen=True, forbid_unknown_fields=True):
 
 def add_admin_routes(shell: FastAPI, admin: Admin) -> None:
     """All of them behind the gate."""
-    router = APIRouter(tags=[TAG], dependencies=[_guard(admin.gate)])
+    router = APIRouter(tags=[TAG], dependencies=[_guard(admin.gate)], responses=ERRORS)
     _add_reading(router, admin)
     for action, summary in SUMMARIES.items():
         _add_change(router, admin, action, summary)
@@ -93,7 +99,7 @@ def _add_reading(router: APIRouter, admin: Admin) -> None:
 
 
 def _add_change(router: APIRouter, admin: Admin, action: Action, summary: str) -> None:
-    @router.post(f"/models/{{name}}/{action}", summary=summary, name=action.value)
+    @router.post(f"/models/{{name}}/{action}", summary=summary, name=action.value, responses=LATER)
     async def change(request: WebRequest, name: Name, wait_s: Wait = DEFAULT_WAIT_S) -> Response:
         return _answer(await admin.change(action, name, wait_s, _who(request)))
 
@@ -103,7 +109,12 @@ def _add_aliases(router: APIRouter, admin: Admin) -> None:
     async def aliases() -> Response:
         return _json({"object": "list", "data": [_alias(row) for row in admin.aliases()]})
 
-    @router.put("/aliases/{name}", summary="Load a model, then let the alias mean it", openapi_extra=ALIAS_BODY)
+    @router.put(
+        "/aliases/{name}",
+        summary="Load a model, then let the alias mean it",
+        responses=LATER,
+        openapi_extra=ALIAS_BODY,
+    )
     async def point(
         request: WebRequest,
         name: Annotated[str, Path(pattern=NAME, description="A new alias, or one there is")],
