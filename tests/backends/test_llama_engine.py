@@ -51,6 +51,19 @@ def test_what_is_launched(smollm2: Path) -> None:
     )
 
 
+def test_only_the_gpus_it_may_use_are_visible(smollm2: Path) -> None:
+    assert LlamaCpp(model(smollm2)).launch((smollm2,), "key").env == ()
+    launch = LlamaCpp(model(smollm2, gpu_layers=9, gpus=[1, 3])).launch((smollm2,), "key")
+    assert dict(launch.env) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1,3"}
+
+
+def test_a_folder_of_a_repository_holds_the_model(smollm2: Path, tmp_path: Path) -> None:
+    (tmp_path / "model-q4.gguf").symlink_to(smollm2)
+    settings = model(tmp_path)
+    assert config_of(settings, tmp_path).path == str(tmp_path / "model-q4.gguf")
+    assert LlamaCpp(settings).footprint((tmp_path,)) == LlamaCpp(settings).footprint((smollm2,))
+
+
 def test_threads_leave_a_core_to_the_gateway(smollm2: Path) -> None:
     cores = len(os.sched_getaffinity(0))
     assert 1 <= config_of(model(smollm2, threads=None), smollm2).threads <= max(1, cores - 1)

@@ -178,6 +178,20 @@ def test_a_sleep_that_fails_leaves_it_serving() -> None:
         assert await room.use("a", 1) == 0
 
 
+def test_a_sleep_has_its_time_and_a_wake_as_much_as_it_needs() -> None:
+    @played()
+    async def scene(room: Bedroom) -> None:
+        await room.do(room.fleet.load("a"), 5)
+        room.sleepers["a"].nap_s = 170
+        assert (await room.do(room.fleet.rest("a"), 170)).state == "asleep"
+        room.sleepers["a"].nap_s = 1000
+        assert (await room.do(room.fleet.wake("a"), 1000)).state == "ready"
+        resting = asyncio.create_task(room.fleet.rest("a"))
+        await room.clock.advance(1200)
+        with pytest.raises(Refused, match="not done after 180 s"):
+            await resting
+
+
 def test_one_that_neither_sleeps_nor_wakes_is_ended() -> None:
     @played()
     async def scene(room: Bedroom) -> None:

@@ -102,7 +102,9 @@ class Order(Value, frozen=True):
 
 
 class Nap(Value, frozen=True):
-    """How a child falls asleep and how it wakes: steps, one after the other, each within `limit_s`."""
+    """How a child falls asleep and how it wakes: steps, one after the other, each within `limit_s`; waking may take as
+    long as a load.
+    """
 
     sleep: tuple[Post | Order, ...]
     wake: tuple[Post | Order, ...]
@@ -253,12 +255,14 @@ class ManagedBackend:
         if child is None or nap is None:
             why = "is not running" if child is None else "cannot, as it is configured"
             raise UpstreamError(f"`{self.model_id}` cannot {name}: it {why}", code=code)
+        is_sleep = name == "sleep"
+        limit_s = nap.limit_s if is_sleep else max(nap.limit_s, self._toolbox.load_timeout_s)
         try:
-            for step in nap.sleep if name == "sleep" else nap.wake:
+            for step in nap.sleep if is_sleep else nap.wake:
                 if isinstance(step, Order):
-                    await child.order(step.word, nap.limit_s)
+                    await child.order(step.word, limit_s)
                 else:
-                    await self._post(child, step, nap.limit_s)
+                    await self._post(child, step, limit_s)
         except UpstreamError as error:
             raise UpstreamError(f"`{self.model_id}` did not {name}: {error.message}", code=code) from error
         return child

@@ -33,7 +33,7 @@ from pointsman.types import Footprint, Running
 
 STOP_LIMIT_S = 15.0
 STOP_PAUSE_S = 1.0
-NAP_LIMIT_S = 180.0
+SLEEP_LIMIT_S = 180.0
 LAST_WORDS_CHARS = 300
 LOAD_CODES = frozenset({"loading_failed", "fetch_failed", "out_of_memory"})
 
@@ -140,31 +140,26 @@ class Loader:
     # ------------------------------------------------------------ asleep
 
     async def _sleep(self, deployment_id: str, life: int) -> None:
-        pid, held = self.pids.get(deployment_id), await self._scales.weigh(self.pids.get(deployment_id))
-        problem = await self._attempt_nap(deployment_id, lambda sleeper: sleeper.sleep())
-        if not problem:
-            left = await self._scales.until_freed(pid, held, self._asleep_bytes(deployment_id))
-            if is_asleep(held, left):
-                self._held[deployment_id] = left
-                self._tell(
-                    Slept(
-                        at_s=self._clock.now(),
-                        deployment_id=deployment_id,
-                        life=life,
-                        measured_bytes=left.host_bytes,
-                        gpu_bytes=left.gpu_bytes,
-                    )
-                )
-                return
-            problem = (
-                f"its engine says that it sleeps, but of {in_words(held.deciding_bytes)} nearly all are still held"
+        problem = await self._try_to_sleep(deployment_id)
+        if problem and await self._try_to_wake(deployment_id):  # neither asleep nor awake: it ends, and `_live` tells
+            await self._try_to_stop(deployment_id)
+        now_s = self._clock.now()
+        if problem:
+            self._tell(SleepFailed(at_s=now_s, deployment_id=deployment_id, life=life, why=problem))
+            return
+        left = self._held[deployment_id]
+        self._tell(
+            Slept(
+                at_s=now_s,
+                deployment_id=deployment_id,
+                life=life,
+                measured_bytes=left.host_bytes,
+                gpu_bytes=left.gpu_bytes,
             )
-        if await self._attempt_nap(deployment_id, lambda sleeper: sleeper.wake()):  # neither asleep nor awake: its
-            await self._try_to_stop(deployment_id)  # exit is told by `_live`
-        self._tell(SleepFailed(at_s=self._clock.now(), deployment_id=deployment_id, life=life, why=problem))
+        )
 
     async def _wake(self, deployment_id: str, life: int) -> None:
-        if problem := await self._attempt_nap(deployment_id, lambda sleeper: sleeper.wake()):
+        if problem := await self._try_to_wake(deployment_id):
             self._tell(WakeFailed(at_s=self._clock.now(), deployment_id=deployment_id, life=life, why=problem))
             return
         held = self._held[deployment_id] = await self._scales.weigh(self.pids.get(deployment_id))
@@ -178,15 +173,31 @@ class Loader:
             )
         )
 
-    async def _attempt_nap(self, deployment_id: str, nap: Callable[[Sleeper], Coroutine[Any, Any, None]]) -> str:
-        """Empty once it is done, else what is wrong, in words."""
+    async def _try_to_sleep(self, deployment_id: str) -> str:
+        """Empty once it sleeps and its memory is back, else what is wrong, in words."""
+        pid = self.pids.get(deployment_id)
+        held = await self._scales.weigh(pid)
+        problem = await self._attempt(deployment_id, lambda one: within(self._clock, SLEEP_LIMIT_S, one.sleep()))
+        if problem:
+            return problem
+        left = await self._scales.until_freed(pid, held, self._asleep_bytes(deployment_id))
+        if not is_asleep(held, left):
+            return f"its engine says that it sleeps, but of {in_words(held.deciding_bytes)} nearly all are still held"
+        self._held[deployment_id] = left
+        return ""
+
+    async def _try_to_wake(self, deployment_id: str) -> str:
+        """Empty once it has answered, else what is wrong, in words. Its backend limits the time, as for a start."""
+        return await self._attempt(deployment_id, lambda one: one.wake())
+
+    async def _attempt(self, deployment_id: str, nap: Callable[[Sleeper], Coroutine[Any, Any, None]]) -> str:
         backend = self._backends[deployment_id]
         if not isinstance(backend, Sleeper):
             return "its engine cannot"
         try:
-            await within(self._clock, NAP_LIMIT_S, nap(backend))
+            await nap(backend)
         except TimeoutError:
-            return f"not done after {NAP_LIMIT_S:g} s"
+            return f"not done after {SLEEP_LIMIT_S:g} s"
         except PointsmanError as error:
             return error.message
         except Exception as error:  # noqa: BLE001  # the same seam
