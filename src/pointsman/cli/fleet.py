@@ -12,6 +12,7 @@ from pointsman.clock import SystemClock
 
 if TYPE_CHECKING:
     from pointsman.fleet.simulate import Played
+    from pointsman.fleet.trace import Reading
 
 MISUSED = 2
 DIGITS = 6
@@ -51,7 +52,6 @@ def simulate(
     """Play a trace of requests through the fleet's own rules, in simulated time."""
     from pointsman.fleet.eviction import POLICIES
     from pointsman.fleet.simulate import play
-    from pointsman.fleet.trace import TraceError, read
     from pointsman.fleet.values import Rules
     from pointsman.settings import FleetSettings
 
@@ -59,14 +59,7 @@ def simulate(
         _refuse("give either --slots K or --budget-bytes N")
     if policy and policy not in POLICIES:
         _refuse(f"--policy: there is no policy {policy!r}; policies are {', '.join(POLICIES)}")
-    try:
-        reading = read(trace, sized=budget_bytes is not None)
-    except TraceError as error:
-        _refuse(*error.problems)
-    except OSError as error:
-        _refuse(f"{trace}: cannot be read ({error.strerror})")
-    for note in reading.notes:
-        _err().print(f"{trace}: {note}", markup=False, soft_wrap=True)
+    reading = _read(trace, sized=budget_bytes is not None)
     rules = Rules.of(FleetSettings())
     rules = msgspec.structs.replace(
         rules,
@@ -78,6 +71,21 @@ def simulate(
     began_s = clock.now()
     played = play(reading.trace, slots or budget_bytes or 0, rules, slots=parallel)
     _show(played, clock.now() - began_s, as_json=as_json)
+
+
+def _read(path: Path, *, sized: bool) -> "Reading":
+    """The trace, its notes told. Exits 2 with what is wrong."""
+    from pointsman.fleet.trace import TraceError, read
+
+    try:
+        reading = read(path, sized=sized)
+    except TraceError as error:
+        _refuse(*error.problems)
+    except OSError as error:
+        _refuse(f"{path}: cannot be read ({error.strerror})")
+    for note in reading.notes:
+        _err().print(f"{path}: {note}", markup=False, soft_wrap=True)
+    return reading
 
 
 class Figures(msgspec.Struct, frozen=True):
