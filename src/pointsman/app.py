@@ -199,9 +199,13 @@ class App:
             stack.push_async_callback(self.admission.close)
             await stack.enter_async_context(self.admin)
             jobs = await stack.enter_async_context(Jobs())
-            sources = [source for model in self.settings.models for _, source in sources_of(model)]
-            jobs.begin(self.weights.learn_sizes(sources), "sizes")
+            jobs.begin(self._learn_sizes(), "sizes")
             yield self
+
+    async def _learn_sizes(self) -> None:
+        """So that routing and memory reckon with weights that are still to be fetched."""
+        await self.weights.learn_sizes(source for model in self.settings.models for _, source in sources_of(model))
+        self.fleet.survey()
 
     def server(self) -> uvicorn.Server:
         """The HTTP server of this app; signals and the listening socket are the caller's."""

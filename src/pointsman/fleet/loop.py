@@ -194,6 +194,12 @@ class Fleet:
         loads = tuple(self._load_report(name, answer) for name, answer in answers.items())
         return PreloadReport(loads=loads, total_s=self._clock.now() - self._entered_s)
 
+    def survey(self) -> None:
+        """Look again at what cold deployments would take: for when more is known of their weights."""
+        for name, d in self._writer.state.deployments.items():
+            if d.spec.is_managed and d.phase is Phase.COLD:
+                self._look(name)
+
     def status(self) -> FleetStatus:
         """Every deployment in full, and the memory, as of now."""
         return status_of(self._writer.state, self._clock.now(), self._loader.pids, self._surveyor.variants)
