@@ -43,17 +43,17 @@ from pointsman.settings_models import (
 from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
-    "AdmissionSettings",
-    "KeySettings",
-    "MediaSettings",
     "LABELS",
+    "AdmissionSettings",
     "CacheSettings",
     "CommandModel",
     "CustomModel",
     "ExternalBase",
+    "KeySettings",
     "LlamaCppModel",
     "ManagedBase",
     "MaxServeModel",
+    "MediaSettings",
     "Model",
     "ModelBase",
     "OcrModel",

@@ -165,5 +165,5 @@ def test_another_configuration_has_another_fingerprint() -> None:
     def fingerprint(more: str) -> str:
         return fingerprint_of(parse("models: [{id: a, backend: openai, url: http://127.0.0.1:1/v1}]\n" + more))
 
-    assert fingerprint("") == fingerprint("server: {port: 9}")
+    assert fingerprint("") == fingerprint("server: {port: 9}") == fingerprint("cache: {exact: all}")
     assert len({fingerprint(""), fingerprint("aliases: {b: a}"), fingerprint("routing: {strategy: cost}")}) == 3

@@ -38,6 +38,7 @@ LOOKS_OUTSIDE = frozenset({"web_search_options"})
 """Members that make an answer depend on more than the request."""
 LONGEST_CANONICAL_BYTES = 65_536
 """A longer member, such as an image, is taken as it was written: that costs at most a hit."""
+NO_MATTER = {"server", "fleet", "retry", "cache", "admission", "log", "cache_dir", "hub_url"}
 NO_HINTS, NO_LIMITS = Hints(), Limits()
 
 _decode = msgspec.json.Decoder().decode
@@ -45,8 +46,8 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def fingerprint_of(settings: Settings) -> str:
-    """A word for all settings that an answer depends on: models, names, how one is chosen."""
-    told = settings.model_dump_json(include={"models", "aliases", "routing"})
+    """A word for all settings that an answer may depend on: models, who may use them, how one is chosen, and more."""
+    told = settings.model_dump_json(exclude=NO_MATTER)
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 

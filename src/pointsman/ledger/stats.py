@@ -1,7 +1,7 @@
 """Rolling totals for the information page: what was asked and how fast it was answered, since the start.
 
 Invariants: memory does not grow with traffic (counts by configured model, a window of the last latencies); reading is
-a copy. Latencies are those of successful requests: a refusal is quick and says nothing of a model.
+a copy. Latencies are those of requests a model answered: a refusal or a kept answer is quick and says nothing of it.
 """
 
 from collections import deque
@@ -79,7 +79,7 @@ class Stats:
         self._completion_tokens += outcome.usage.completion_tokens
         if fallback_from(outcome.plan, answered_by(outcome.attempts)):
             self._fallbacks += 1
-        if outcome.status == "success":
+        if outcome.status == "success" and not outcome.cached_model:
             tally.successes += 1
             tally.total_s += outcome.total_s
             self._latencies_s.append(outcome.total_s)
