@@ -174,23 +174,24 @@ def _attend(
     window: int | None,
 ) -> torch.Tensor:
     """One conversation: its new tokens see what came before them and themselves, at most `window` in all."""
+    heads, groups, count = query.shape[1], keys.shape[1], len(piece.tokens)
+    if not piece.start and count <= (window or count):
+        keys, values = keys[:, :, :count], values[:, :, :count]
+        said = attention(query, keys, values, is_causal=count > 1, scale=scaling, enable_gqa=heads != groups)
+        return said.transpose(1, 2)
     first = max(0, piece.start + 1 - window) if window else 0
     keys, values = keys[:, :, first : piece.end], values[:, :, first : piece.end]
-    heads, groups, count = query.shape[1], keys.shape[1], query.shape[2]
-    if count == 1:  # heads that share keys become queries of one head: nothing is masked, nothing repeated
-        packed = query.reshape(1, groups, heads // groups, -1)
-        return attention(packed, keys, values, scale=scaling).reshape(1, 1, heads, -1)
-    mask = None
-    if piece.end > count or window:
-        seen = torch.arange(first, piece.end, device=query.device)
-        asked = torch.arange(piece.start, piece.end, device=query.device)[:, None]
-        mask = seen <= asked
-        if window:
-            mask &= seen > asked - window
-    said = attention(
-        query, keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != groups
-    )
-    return said.transpose(1, 2)
+    share = heads // groups  # heads that share keys become queries of one head: no kernel minds, nothing is repeated
+    mask = None if count == 1 else _mask(piece, first, window, query.device).repeat(share, 1)
+    said = attention(query.reshape(1, groups, share * count, -1), keys, values, attn_mask=mask, scale=scaling)
+    return said.reshape(1, heads, count, -1).transpose(1, 2)
+
+
+def _mask(piece: Piece, first: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """What each new token sees of the tokens from `first` on: [tokens, seen]."""
+    seen = torch.arange(first, piece.end, device=device)
+    asked = torch.arange(piece.start, piece.end, device=device)[:, None]
+    return (seen <= asked) & (seen > asked - window) if window else seen <= asked
 
 
 class Alone:
