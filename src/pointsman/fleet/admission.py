@@ -47,8 +47,10 @@ def admit(draft: Draft) -> bool:
     due = sorted([d for d in draft.stirring() if is_due(draft, d)], key=_place_in_line)
     asleep = [d.spec.id for d in due if d.phase is Phase.ASLEEP]
     for d in due:
-        if asleep and asleep[0] == d.spec.id:
+        if d.phase is Phase.ASLEEP:
             asleep = asleep[1:]
+            if draft[d.spec.id] is not d:  # it had to stop for one before it
+                continue
         if not _place(draft, room, d, behind=asleep):
             break
     return _reopen(draft) or len(draft.effects) > done_before
@@ -65,7 +67,7 @@ def is_due(draft: Draft, d: Deployment) -> bool:
 
 def hopeless(draft: Draft, d: Deployment) -> str:
     """Why it could never be loaded, in words; empty where it could."""
-    pinned = [p for p in draft.stirring() if p.spec.pin and p.is_resident and p is not d]
+    pinned = [p for name in draft.pins if (p := draft[name]).is_resident and name != d.spec.id]
     held = dict(added([p.holds for p in pinned])) if pinned else {}
     for device, size in d.takes:
         if size > draft.budgets.get(device, 0) - held.get(device, 0):
@@ -142,7 +144,7 @@ def _neighbours(draft: Draft, d: Deployment) -> list[Deployment]:
 
 
 def _make_room(draft: Draft, room: Room, d: Deployment, missing: Sizes, behind: Sequence[str]) -> bool:
-    """Whether victims could be told to leave for it at once."""
+    """Whether victims could be told to leave for it, at once or when they have finished."""
     if _is_polite(d):  # 3.3
         if d.queue:
             why = _no_room(draft, room, d, missing)
@@ -157,7 +159,7 @@ def _make_room(draft: Draft, room: Room, d: Deployment, missing: Sizes, behind: 
         draft.alarm(wait_until_s)
     elif _is_starved(draft, d):  # 3.4
         room.alarm_for_the_young(draft)
-        _close_for(draft, room, d, missing)
+        return _close_for(draft, room, d, missing)
     else:  # 3.5
         draft.alarm(_starves_at_s(draft, d))
         room.alarm_for_the_young(draft)
@@ -242,8 +244,8 @@ def _leave(draft: Draft, d: Deployment, *, sleeps: bool) -> None:
         draft.stop(d, Why.EVICTED)
 
 
-def _close_for(draft: Draft, room: Room, d: Deployment, missing: Sizes) -> None:
-    """Its victims take no more wants, and leave as they fall idle."""
+def _close_for(draft: Draft, room: Room, d: Deployment, missing: Sizes) -> bool:
+    """Whether there are victims: they take no more wants, and leave as they fall idle."""
     room.changed()
     devices, sizes = _columns(missing)
     for gentle in (True, False) if room.has_sleepers else (False,):
@@ -258,7 +260,10 @@ def _close_for(draft: Draft, room: Room, d: Deployment, missing: Sizes) -> None:
         sleeps = name in asleep and closing is Why.EVICTED
         victim = draft.put(victim, closing=closing, to_sleep=sleeps, yields_to=d.spec.id)
         if victim.is_idle:
+            room.comes(gains(victim, gentle=sleeps))
+            room.free[HOST] -= extra_bytes(victim) if sleeps else 0
             _leave(draft, victim, sleeps=sleeps)
+    return eviction.is_enough
 
 
 def _pay_back(draft: Draft, room: Room, overdrawn: Sizes) -> None:

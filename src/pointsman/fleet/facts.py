@@ -47,7 +47,6 @@ from pointsman.fleet.memory import (
     corrected_sizes,
     device_in_words,
     in_words,
-    least,
     most,
     total,
 )
@@ -230,7 +229,7 @@ def slept(draft: Draft, d: Deployment, event: Slept) -> None:
         since_s=draft.now_s,
         asleep_bytes=min(event.measured_bytes or d.asleep_bytes, draft.budgets[HOST]),
         measured_asleep_bytes=event.measured_bytes,
-        asleep_gpu_bytes=least(event.gpu_bytes, d.gpu_bytes),
+        asleep_gpu_bytes=event.gpu_bytes,
     )
     draft.effects.append(
         FellAsleep(

@@ -11,7 +11,7 @@ import msgspec
 
 from pointsman.fleet.breaker import CLOSED, BreakerState
 from pointsman.fleet.eviction import Demand
-from pointsman.fleet.memory import HOST, Sizes, added, most
+from pointsman.fleet.memory import HOST, Sizes, added, least, most
 from pointsman.settings import FleetSettings, ManagedBase, ModelBase, OpenAiModel
 from pointsman.types import Value
 
@@ -224,8 +224,9 @@ class Deployment(Value, frozen=True):
 
     @property
     def takes_asleep(self) -> Sizes:
-        """What it keeps while asleep, on each device."""
-        return ((HOST, self.asleep_bytes), *self.asleep_gpu_bytes)
+        """What it keeps while asleep, on each device; of a GPU never more than awake."""
+        host = ((HOST, self.asleep_bytes),)
+        return host + least(self.asleep_gpu_bytes, self.gpu_bytes) if self.asleep_gpu_bytes else host
 
     @property
     def crowded(self) -> Sizes:
