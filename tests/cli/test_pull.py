@@ -1,5 +1,6 @@
 """The command as a person types it."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pointsman.cli import app
+from pointsman.testing.hub import FakeHub
 
 PART = b"GGUF" + bytes(3_000_000)
 
@@ -67,6 +69,32 @@ def test_a_remote_model_needs_nothing(config: Path) -> None:
 def test_a_broken_configuration_exits_2(config: Path) -> None:
     config.write_text("models: 3")
     assert run("--config", str(config)).exit_code == 2
+
+
+def test_a_mirror_and_a_token_come_from_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "pointsman.yaml"
+    models = "[{id: m, backend: llama_cpp, preload: true, source: {hub: acme/tiny, include: ['*.gguf']}}]"
+    path.write_text(f"cache_dir: {tmp_path / 'cache'}\nmodels: {models}")
+
+    def pulled(url: str, token: str) -> Result:
+        environ = {"COLUMNS": "120", "HF_ENDPOINT": url, "HF_TOKEN": token}
+        return CliRunner().invoke(app, ["pull", "--config", str(path)], env=environ)
+
+    async def scene() -> list[Result]:
+        async with FakeHub({"acme/tiny": {"a.gguf": PART, "b.gguf": b"GGUF"}}) as hub:
+            hub.gated, hub.token = True, "hf_right_token"
+            return [await asyncio.to_thread(pulled, hub.url, token) for token in ("hf_wrong", "hf_right_token", "")]
+
+    refused, fetched, again = asyncio.run(scene())
+    assert refused.exit_code == 1
+    assert "its terms must be accepted" in refused.output
+    assert f"To try again: pointsman pull m --config {path}" in refused.output
+    assert fetched.exit_code == 0
+    assert "fetched  3.0 MB" in fetched.output
+    assert again.exit_code == 0
+    assert "present" in again.output
+    assert not any(word in one.output for one in (refused, fetched) for word in ("hf_wrong", "hf_right"))
+    assert len(list((tmp_path / "cache/models").glob("*/*.gguf"))) == 2
 
 
 class HalfFile(BaseHTTPRequestHandler):
