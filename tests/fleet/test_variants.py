@@ -153,3 +153,17 @@ def test_what_was_measured_of_one_says_nothing_of_another() -> None:
             await busy
 
     asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_preloads_leave_room_for_one_another() -> None:
+    async def run() -> None:
+        clock = FakeClock()
+        backends = {name: Coder(clock, name, load_s=1) for name in ("one", "two")}
+        specs = tuple(DeploymentSpec(id=name, model_id=name, preload=True) for name in backends)
+        settings = FleetSettings(memory_budget_gb=1.2)
+        async with Fleet(specs, backends, settings, clock, FakeHardware(2 * GB)) as fleet:
+            await clock.advance(2)
+            assert [one.error for one in (await fleet.wait_preloaded()).loads] == ["", ""]
+            assert [one.variant.split()[0] for one in fleet.status().deployments] == ["q8", "q4"]
+
+    asyncio.run(asyncio.wait_for(run(), 20))

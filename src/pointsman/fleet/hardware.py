@@ -86,7 +86,8 @@ class HostHardware:
 
     def tree_gpu_bytes(self, pid: int) -> tuple[tuple[int, int], ...]:
         """Per GPU, of a process and its descendants."""
-        return self._driver().process_bytes(frozenset(self._family(pid)))
+        driver = self._driver()
+        return driver.process_bytes(frozenset(self._family(pid))) if driver.has_gpus else ()
 
     def _driver(self) -> Nvml:
         if self._nvml is None:

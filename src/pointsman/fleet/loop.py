@@ -294,6 +294,7 @@ class Fleet:
             self._group.create_task(asyncio.to_thread(self._surveyor.remembered.write), name="remember")
 
     def _preload(self, deployment_id: str) -> None:
+        self._surveyor.look_before_a_want(deployment_id, self._writer.state)
         ticket, answer = self._writer.ask(deployment_id, INFINITY, for_load=True, may_evict=False)
         if answer is None:
             self._preloads[deployment_id] = self._writer.answer_of(ticket)

@@ -32,6 +32,10 @@ class Nvml:
             count = 0 if nvml is None else nvml.nvmlDeviceGetCount()
             self._handles = tuple((index, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count))
 
+    @property
+    def has_gpus(self) -> bool:
+        return bool(self._handles)
+
     def gpus(self) -> tuple[Gpu, ...]:
         """As of now."""
         found = []
