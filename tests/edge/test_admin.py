@@ -30,6 +30,7 @@ models:
   - {id: tiny, backend: llama_cpp, source: {file: tiny.gguf}}
   - {id: large, backend: llama_cpp, source: {file: large.gguf}, slots: 2, ttl_s: 60}
   - {id: far, backend: openai, url: 'http://127.0.0.1:9/v1'}
+  - {id: pair, backend: openai, urls: ['http://127.0.0.1:9/a', 'http://127.0.0.1:9/b']}
 """
 MB = 1_000_000
 
@@ -85,8 +86,11 @@ class Yard:
             "tiny": ScriptedBackend(clock, "tiny", footprint_bytes=100 * MB),
             "large": self.large,
             "far": ScriptedBackend(clock, "far", is_managed=False),
+            "pair#0": ScriptedBackend(clock, "pair#0", is_managed=False),
+            "pair#1": ScriptedBackend(clock, "pair#1", is_managed=False),
         }
-        specs = tuple(DeploymentSpec.of(model.id, model) for model in self.office.settings.models)
+        models = {model.id: model for model in self.office.settings.models}
+        specs = tuple(DeploymentSpec.of(name, models[name.partition("#")[0]]) for name in self.backends)
         settings = FleetSettings(memory_budget_gb=0.15, restart_backoff_s=0.01, min_resident_s=0)
         self.fleet = Fleet(specs, self.backends, settings, clock, self.hardware, drain_timeout_s=1)
         self.admin = Admin(self.office, self.fleet, Gate(key), ("s3cret-value",))
@@ -138,8 +142,8 @@ class Yard:
 Scene = Callable[[Yard], Awaitable[None]]
 
 
-def play(folder: Path, scene: Scene, key: str = "") -> Yard:
-    yard = Yard(folder, key)
+def play(folder: Path, scene: Scene, key: str = "", yard: Yard | None = None) -> Yard:
+    yard = yard or Yard(folder, key)
 
     async def run() -> None:
         async with yard.fleet, yard.admin:
@@ -155,7 +159,11 @@ def test_every_deployment_is_shown_in_full(tmp_path: Path) -> None:
         await yard.ask("POST", "/models/tiny/load")
         async with yard.fleet.lease("tiny", yard.now() + 5):
             shown = (await yard.ask("GET", "/models")).body
-        tiny, large, far = shown["data"]
+        tiny, large, far, *pair = shown["data"]
+        assert [(one["id"], one["model_id"], one["backend"]) for one in pair] == [
+            ("pair#0", "pair", "openai"),
+            ("pair#1", "pair", "openai"),
+        ]
         assert shown["memory"] == {
             "budget_bytes": 150 * MB,
             "used_bytes": 100 * MB,
@@ -191,7 +199,8 @@ def test_loads_and_unloads(tmp_path: Path) -> None:
         assert (loaded.status, loaded.body["done"], loaded.body["model"]) == (200, True, "tiny")
         assert loaded.body["deployments"][0]["state"] == "ready"
         assert (await yard.ask("POST", "/models/large/load")).status == 200  # the other leaves for it
-        assert await yard.states() == {"tiny": "cold", "large": "ready", "far": "ready"}
+        states = await yard.states()
+        assert (states["tiny"], states["large"]) == ("cold", "ready")
         unloaded = await yard.ask("POST", "/models/large/unload")
         assert (unloaded.status, unloaded.body["deployments"][0]["state"]) == (200, "cold")
         assert (await yard.ask("POST", "/models/large/unload")).status == 200  # it is so already
@@ -275,6 +284,20 @@ def test_a_slow_load_goes_on_when_nobody_waits(tmp_path: Path) -> None:
         assert yard.backends["tiny"].start_count == 1
 
     play(tmp_path, scene)
+
+
+def test_a_model_is_loaded_where_one_of_its_instances_is(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        answer = await yard.ask("POST", "/models/pair/load")
+        assert (answer.status, answer.body["done"]) == (200, True)
+        assert sorted(one["state"] for one in answer.body["deployments"]) == ["failed", "ready"]
+        [one] = (await yard.ask("GET", "/models/pair%231")).body["data"]
+        assert (one["id"], one["state"]) == ("pair#1", "ready")
+        assert (await yard.ask("POST", "/models/pair%230/load")).status == 503
+
+    yard = Yard(tmp_path)
+    yard.backends["pair#0"].starts.extend([ScriptedStart(error="nobody there")] * 99)
+    play(tmp_path, scene, yard=yard)
 
 
 def test_a_failed_load_says_why(tmp_path: Path) -> None:
@@ -370,7 +393,7 @@ def test_what_is_under_way_ends_with_the_server(tmp_path: Path) -> None:
     ("method", "target", "body", "status", "code", "said"),
     [
         ("POST", "/models/tinny/load", b"", 404, "model_not_found", "did you mean `tiny`?"),
-        ("GET", "/models/nobody", b"", 404, "model_not_found", "models are tiny, large, far"),
+        ("GET", "/models/nobody", b"", 404, "model_not_found", "models are tiny, large, far, pair"),
         ("POST", "/models/far/unload", b"", 409, "conflict", "runs elsewhere"),
         ("POST", "/models/far/sleep", b"", 409, "conflict", "runs elsewhere"),
         ("GET", "/models/far/logs", b"", 404, "not_found", "its log is there"),
