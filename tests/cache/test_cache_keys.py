@@ -113,6 +113,7 @@ def test_what_cannot_be_read_stays_as_it_was_written() -> None:
         ({"temperature": 1, "x-routing": {"cache": "on"}}, ""),
         ({"x-routing": {"cache": "off"}}, "off"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}], "x-routing": {"cache": "on"}}, "tools"),
+        ({"functions": [{"name": "f"}]}, "tools"),
         ({"web_search_options": {}}, "outside"),
         (
             {

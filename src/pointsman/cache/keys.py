@@ -63,7 +63,7 @@ def bypass_of(request: Request, settings: CacheSettings) -> str:
     payload = request.payload
     if request.kind not in KINDS or not isinstance(payload, JsonPayload):
         return "kind"
-    if request.has_tools and not settings.tools:
+    if (request.has_tools or payload.get("functions")) and not settings.tools:
         return "tools"
     if any(medium.is_remote for medium in request.media) or any(name in LOOKS_OUTSIDE for name, _ in payload.members):
         return "outside"
