@@ -65,7 +65,7 @@ from pointsman.types import DeploymentView, Request, Tier, World
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 LOG_FOLDER = "logs"
-FIGURES_FILE = "fleet.json"
+FIGURES_FILE = "measured.json"
 COLD_START_S = 20.0
 
 
