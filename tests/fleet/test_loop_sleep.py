@@ -297,7 +297,7 @@ def test_memory_that_does_not_come_back_is_told_and_not_waited_for_forever() -> 
 def test_the_next_run_knows_what_this_one_measured(tmp_path: Path) -> None:
     def run_once(scene: Callable[[Bedroom], Awaitable[None]]) -> None:
         async def run() -> None:
-            room = Bedroom(remembered=Remembered(tmp_path / "fleet.json", {"a": "x", "b": "y"}))
+            room = Bedroom(remembered=Remembered(tmp_path / "measured.json", {"a": "x", "b": "y"}))
             async with room.fleet:
                 await scene(room)
 

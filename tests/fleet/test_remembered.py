@@ -23,7 +23,7 @@ def open_at(path: Path, **names: str) -> Remembered:
 
 
 def test_figures_outlive_the_process(tmp_path: Path) -> None:
-    path = tmp_path / "cache" / "fleet.json"
+    path = tmp_path / "cache" / "measured.json"
     first = open_at(path)
     assert first.figures("a", 100) == Figures()
     assert first.keep("a", 100, FIGURES)
@@ -34,7 +34,7 @@ def test_figures_outlive_the_process(tmp_path: Path) -> None:
     assert second.figures("a", 101) == Figures()  # other weights
     assert open_at(path, a="y").figures("a", 100) == Figures()  # other settings
     assert open_at(path, b="x").figures("b", 100) == FIGURES  # another name of the same
-    assert [file.name for file in path.parent.iterdir()] == ["fleet.json"]
+    assert [file.name for file in path.parent.iterdir()] == ["measured.json"]
 
 
 def test_a_lower_figure_of_memory_lowers_nothing_and_times_are_the_latest(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_lower_figure_of_memory_lowers_nothing_and_times_are_the_latest(tmp_pa
     "content", [b"", b"{", b"[]", b'{"version":1}', b'{"version":1,"figures":{"x-1":{"load_s":"?"}}}']
 )
 def test_a_damaged_file_is_said_ignored_and_written_anew(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "fleet.json"
+    path = tmp_path / "measured.json"
     path.write_bytes(content)
     remembered = open_at(path)
     assert str(path) in remembered.problem
@@ -62,14 +62,14 @@ def test_a_damaged_file_is_said_ignored_and_written_anew(content: bytes, tmp_pat
 
 
 def test_a_file_of_another_version_counts_as_empty(tmp_path: Path) -> None:
-    path = tmp_path / "fleet.json"
+    path = tmp_path / "measured.json"
     path.write_bytes(b'{"version":2,"figures":{}}')
     assert open_at(path).problem == ""
 
 
 def test_a_disk_that_takes_nothing_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    remembered = open_at(tmp_path / "file" / "fleet.json")
+    remembered = open_at(tmp_path / "file" / "measured.json")
     remembered.keep("a", 1, FIGURES)
     remembered.write()
     assert remembered.figures("a", 1) == FIGURES

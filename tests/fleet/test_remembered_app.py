@@ -24,7 +24,7 @@ def test_the_first_admission_knows_what_the_last_run_measured(tmp_path: Path) ->
     async def run() -> tuple[int, float | None]:
         first = app_of(tmp_path)
         backend, models = first.backends["m"], {"m": first.settings.models[0]}
-        remembered = Remembered.of_models(tmp_path / "fleet.json", models)
+        remembered = Remembered.of_models(tmp_path / "measured.json", models)
         remembered.keep("m", backend.footprint().weights_bytes, Figures(host_bytes=3 * GB, load_s=4.5))
         remembered.write()
         first.log.close()
@@ -36,7 +36,7 @@ def test_the_first_admission_knows_what_the_last_run_measured(tmp_path: Path) ->
 
 
 def test_a_damaged_file_is_a_line_in_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "fleet.json").write_bytes(b"{")
+    (tmp_path / "measured.json").write_bytes(b"{")
 
     async def run() -> None:
         async with app_of(tmp_path).running():
@@ -44,5 +44,5 @@ def test_a_damaged_file_is_a_line_in_the_log(tmp_path: Path, capfd: pytest.Captu
 
     asyncio.run(run())
     lines = [line for line in capfd.readouterr().err.splitlines() if "figures_ignored" in line or "ignored" in line]
-    assert any("fleet.json" in line for line in lines)
-    assert msgspec.json.decode((tmp_path / "fleet.json").read_bytes())["version"] == 1
+    assert any("measured.json" in line for line in lines)
+    assert msgspec.json.decode((tmp_path / "measured.json").read_bytes())["version"] == 1
