@@ -88,7 +88,7 @@ class Reference:
         common, managed = settings.ModelBase.model_fields, settings.ManagedBase.model_fields
         yield "\n## `models[]`\n\nKeys of every model:\n"
         yield self.of(settings.OpenAiModel, ("id", "backend", *(name for name in common if name != "id")))
-        yield "\nKeys of every model whose process Pointsman runs (all backends but `openai`, and `vllm` without a `url`):\n"
+        yield "\nKeys of every model whose process Pointsman runs (not `openai`, nor `vllm` with a `url`):\n"
         yield self.of(settings.OcrModel, (name for name in managed if name not in common))
         for model in BACKENDS:
             tag = self.schema["$defs"][model.__name__]["properties"]["backend"]["const"]
