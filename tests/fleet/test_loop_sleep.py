@@ -225,6 +225,24 @@ def test_a_child_that_dies_asleep_is_cold() -> None:
         assert room.fleet.world().used_bytes == 0
 
 
+def test_a_nap_of_an_earlier_life_harms_no_later_one() -> None:
+    @played()
+    async def scene(room: Bedroom) -> None:
+        sleeper = room.sleepers["a"]
+        await room.do(room.fleet.load("a"), 5)
+        sleeper.load_s, sleeper.sleep_problem, sleeper.wake_problem = 0.2, "dead", "dead"
+        resting = asyncio.create_task(room.fleet.rest("a"))
+        await room.clock.advance(0.5)
+        sleeper.crash()
+        assert await room.use("a", 1) < 1
+        with pytest.raises(Refused):  # somebody wanted it
+            await resting
+        await room.clock.advance(5)  # the nap would have failed, and ended whatever runs
+        assert room.view("a").tier is Tier.HOT
+        assert sleeper.start_count == 2
+        assert room.kinds.count(Died) == 1
+
+
 def test_unload_ends_it_in_its_sleep_and_on_the_way_there() -> None:
     @played()
     async def scene(room: Bedroom) -> None:

@@ -72,7 +72,9 @@ class Loader:
         self._group = group
 
     def start(self, deployment_id: str, life: int) -> None:
-        """Begin a life. A former one has ended or is being forgotten."""
+        """Begin a life. A former one has ended or is being forgotten, and its nap with it."""
+        if nap := self._naps.pop(deployment_id, None):
+            nap.cancel()
         self._lives[deployment_id] = self._task(self._live(deployment_id, life), f"live-{deployment_id}")
 
     def sleep(self, deployment_id: str, life: int) -> None:
