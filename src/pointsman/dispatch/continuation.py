@@ -19,15 +19,17 @@ FRAME = ("id", "created", "model", "object", "system_fingerprint")
 
 
 class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[msgspec.Raw] | None = None
+    """Nothing is certain of an upstream's events but what `stream.checked` has looked at."""
+
+    content: Any = None
+    reasoning_content: Any = None
+    tool_calls: Any = None
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: Any = 0
     delta: _Delta | None = None
-    finish_reason: str | None = None
+    finish_reason: Any = None
 
 
 class _Event(msgspec.Struct):
@@ -36,7 +38,6 @@ class _Event(msgspec.Struct):
 
 _decode = msgspec.json.Decoder(_Event).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_numbers = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def may_continue(request: Request, is_default: bool) -> bool:
@@ -88,10 +89,11 @@ class Delivered:
 
     def _hear(self, choice: _Choice) -> None:
         delta = choice.delta or _Delta()
-        self.is_plain &= not (choice.index or delta.tool_calls or delta.reasoning_content)
+        content = delta.content or ""
+        self.is_plain &= isinstance(content, str) and not (choice.index or delta.tool_calls or delta.reasoning_content)
         self.is_whole |= choice.finish_reason is not None
-        if delta.content:
-            self._pieces.append(delta.content)
+        if content and isinstance(content, str):
+            self._pieces.append(content)
             self.tokens += 1
 
     def request(self, request: Request) -> Request:
@@ -130,15 +132,17 @@ def _payloads(chunk: bytes, *, with_done: bool = False) -> Iterator[bytes]:
 
 def _says_anything(data: bytes, members: dict[str, msgspec.Raw]) -> bool:
     choices = _decode(data).choices or ()
-    says = any((choice.delta and choice.delta.content) or choice.finish_reason for choice in choices)
+    says = any((choice.delta and choice.delta.content) or choice.finish_reason is not None for choice in choices)
     return says or members.get("usage", msgspec.Raw(b"null")) != msgspec.Raw(b"null")
 
 
 def _whole_usage(usage: msgspec.Raw, prefix_tokens: int) -> msgspec.Raw:
     """The prefix was read as prompt and belongs to the answer."""
-    counts = _numbers(usage) if bytes(usage) != b"null" else {}
-    if not counts:
+    counts = msgspec.json.decode(usage)
+    if not isinstance(counts, dict):
         return usage
-    prompt, answer = counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0)
+    prompt, answer = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if not (isinstance(prompt, int) and isinstance(answer, int)):
+        return usage
     counts |= {"prompt_tokens": max(0, prompt - prefix_tokens), "completion_tokens": answer + prefix_tokens}
     return msgspec.Raw(msgspec.json.encode(counts))

@@ -15,6 +15,7 @@ from pointsman.types import Kind
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 DONE = b"[DONE]"
+LAST = DONE + b"\n\n"  # a line of JSON never ends so
 AUDIO_KINDS = frozenset({Kind.TRANSCRIPTION, Kind.SPEECH})
 
 
@@ -49,7 +50,8 @@ _decode_cause = msgspec.json.Decoder(_ErrorEvent).decode
 
 
 async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) -> AsyncIterator[bytes]:
-    """Chunks cut at event boundaries; each holds one event or more. Ends after the terminal event."""
+    """Chunks cut at event boundaries; each holds one event or more. Ends after the terminal event: `[DONE]`, or the
+    `….done` event of OpenAI's audio streams."""
     tail = b""
     async for chunk in chunks:
         if tail or b"\r" in chunk:
@@ -61,8 +63,11 @@ async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) 
                 raise UpstreamError(f"`{model_id}` sent an event without end", code="upstream_protocol")
             if not chunk:
                 continue
+        if (end := chunk.find(LAST)) >= 0:
+            yield chunk[: end + len(LAST)]
+            return
         yield chunk
-        if is_end(chunk, kind):
+        if kind in AUDIO_KINDS and b'.done"' in chunk:
             return
     if tail.strip() == b"data: " + DONE:  # some servers end on the word, without the empty line
         yield b"data: [DONE]\n\n"
@@ -74,13 +79,6 @@ def _unix_lines(chunk: bytes) -> tuple[bytes, bytes]:
     """The chunk with lines ended by LF alone, and a last CR held back until its LF may come."""
     held = b"\r" if chunk.endswith(b"\r") else b""
     return chunk.removesuffix(held).replace(b"\r\n", b"\n"), held
-
-
-def is_end(chunk: bytes, kind: Kind) -> bool:
-    """Whether whole events end the stream: `[DONE]`, or the `….done` event of OpenAI's audio streams."""
-    if chunk.endswith(b"[DONE]\n\n"):
-        return True
-    return kind in AUDIO_KINDS and b'.done"' in chunk
 
 
 async def until_content(events: AsyncIterator[bytes], model_id: str) -> bytes:
@@ -112,7 +110,7 @@ def _has_content(chunk: bytes, model_id: str) -> bool:
             continue
         data = line[5:].strip()
         if data == DONE:
-            return speaks
+            continue
         try:
             event = _decode_event(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
