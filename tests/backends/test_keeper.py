@@ -68,7 +68,7 @@ async def running(config: bytes, folder: Path) -> ChildProcess:
     return child
 
 
-async def until(condition: Callable[[], bool], within_s: float = 5) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
     began_s = time.monotonic()
     while not condition():
         assert time.monotonic() - began_s < within_s, "did not happen in time"
@@ -125,7 +125,7 @@ def test_the_whole_family_ends(way: str, tmp_path: Path) -> None:
         assert len(strays) == 2
         assert len(kin) == 4, "the program, two children, and the daemon that came to the keeper"
         if way == "stop":
-            await child.stop(3)
+            await child.stop(30)
         elif way == "kill":
             child.kill()
         else:
@@ -145,8 +145,8 @@ def test_the_stop_signal_and_the_exit_code(tmp_path: Path) -> None:
     async def scene() -> None:
         child = await running(charge(POLITE, stop_signal=signal.SIGINT), tmp_path)
         began_s = time.monotonic()
-        await child.stop(3)
-        assert time.monotonic() - began_s < 1
+        await child.stop(30)
+        assert time.monotonic() - began_s < 9, "no need of the grace of 10 s"
         ended = await child.exited()
         assert (ended.code, ended.log_tail) == (3, "running\nbye")
 
@@ -157,8 +157,8 @@ def test_who_does_not_listen_is_killed_after_the_grace(tmp_path: Path) -> None:
     async def scene() -> None:
         child = await running(charge(STUBBORN, grace_s=0.3), tmp_path)
         began_s = time.monotonic()
-        await child.stop(5)
-        assert 0.3 <= time.monotonic() - began_s < 1.5
+        await child.stop(30)
+        assert 0.3 <= time.monotonic() - began_s < 10
         ended = await child.exited()
         assert (ended.code, ended.log_tail) == (-signal.SIGKILL, "running\nno")
 
