@@ -1,4 +1,4 @@
-"""Equal requests at once in any order of arrivals, failures and leaves: everyone ends, nobody's going is another's loss."""
+"""Equal requests at once, whoever arrives, fails or leaves when: everyone ends, no one loses by another going."""
 
 import asyncio
 
