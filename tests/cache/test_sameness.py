@@ -36,7 +36,7 @@ def test_what_nearly_means_the_same_never_passes(name: str, language: str) -> No
     assert not [pair for pair in near + far if same(*pair, language)]
 
 
-@pytest.mark.parametrize(("language", "least"), [(language, 0.2) for language in WORDS])
+@pytest.mark.parametrize(("language", "least"), [(language, 0.1) for language in WORDS])
 def test_other_wordings_often_pass(language: str, least: float) -> None:
     pairs = [
         pair for name in PAIRS for group in PAIRS[name][language] for pair in itertools.combinations(group["same"], 2)
@@ -80,6 +80,17 @@ def test_fillers_endings_and_stops_weigh_nothing(one: str, other: str) -> None:
         ("When did the war begin?", "Where did the war begin?"),
         ("How do birds fly?", "Why do birds fly?"),
         ("How far is the Moon?", "How old is the Moon?"),
+        ("What is 2 + 2?", "What is 2 - 2?"),
+        ("What is 2*(3+4)?", "What is (2*3)+4?"),
+        ("What is -5 plus 3?", "What is 5 plus 3?"),
+        ("Is x < 3?", "Is x > 3?"),
+        ("What is C++?", "What is C#?"),
+        ("Convert 5km to miles", "Convert 5m to miles"),
+        ("How much is $5?", "How much is €5?"),
+        ("What is 5% of 80?", "What is 5 of 80?"),
+        ("Who is the president of France?", "Who was the president of France?"),
+        ("Is Rome the capital?", "Will Rome be the capital?"),
+        ("India beat Pakistan", "Pakistan beat India"),
         ("tea with sugar", "tea without sugar"),
         ("Is the bank open before noon?", "Is the bank open after noon?"),
         ("causes of hypertension", "causes of hypotension"),
@@ -90,6 +101,27 @@ def test_a_detail_makes_another_question(one: str, other: str) -> None:
     assert same(one, one)
     assert not same(one, other)
     assert not same(other, one)
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "other"),
+    [
+        ("hi", "भारत ने पाकिस्तान को हराया?", "भारत को पाकिस्तान ने हराया?"),
+        ("hi", "राष्ट्रपति कौन है?", "राष्ट्रपति कौन था?"),
+        ("mr", "भारताने पाकिस्तानला हरवले का?", "भारताला पाकिस्तानने हरवले का?"),
+        ("mr", "कोणता देश जिंकला?", "कोणता देश जिंकेल?"),
+        ("bn", "ভারত কি পাকিস্তানকে হারিয়েছে?", "ভারতকে কি পাকিস্তান হারিয়েছে?"),
+        ("ta", "இந்தியா பாகிஸ்தானை வென்றதா?", "இந்தியாவை பாகிஸ்தான் வென்றதா?"),
+        ("te", "భారత్ పాకిస్తాన్‌ను ఓడించిందా?", "భారత్‌ను పాకిస్తాన్ ఓడించిందా?"),
+        ("kn", "ಭಾರತ ಪಾಕಿಸ್ತಾನವನ್ನು ಸೋಲಿಸಿತೇ?", "ಭಾರತವನ್ನು ಪಾಕಿಸ್ತಾನ ಸೋಲಿಸಿತೇ?"),
+        ("ml", "ഇന്ത്യ പാകിസ്ഥാനെ തോൽപ്പിച്ചോ?", "ഇന്ത്യയെ പാകിസ്ഥാൻ തോൽപ്പിച്ചോ?"),
+        ("gu", "ભારતે પાકિસ્તાનને હરાવ્યું?", "ભારતને પાકિસ્તાને હરાવ્યું?"),
+        ("pa", "ਭਾਰਤ ਨੇ ਪਾਕਿਸਤਾਨ ਨੂੰ ਹਰਾਇਆ?", "ਭਾਰਤ ਨੂੰ ਪਾਕਿਸਤਾਨ ਨੇ ਹਰਾਇਆ?"),
+    ],
+)
+def test_who_beat_whom_and_when_is_told_apart_in_every_language(language: str, one: str, other: str) -> None:
+    assert same(one, one, language)
+    assert not same(one, other, language)
 
 
 @pytest.mark.parametrize(

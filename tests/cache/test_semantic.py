@@ -192,5 +192,5 @@ def test_the_real_encoder_confirms_what_the_rules_let_through() -> None:
         assert bench.threshold(chosen[language]) == THRESHOLDS[language]
         seen = bench.judge(language, judged[language], THRESHOLDS[language])
         assert seen.precision >= LEAST_PRECISION
-        assert seen.same_hits >= 3
+        assert seen.same_hits >= 2
         assert seen.near_by_cosine > 0.9 * seen.near  # what the encoder alone would have let through
