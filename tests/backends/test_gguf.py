@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pointsman.backends.gguf import Header, gguf_of, read_header
 from pointsman.errors import UpstreamError
 
-Plain = int | float | str | bool | list[int] | list[str]
+Plain = int | float | str | bool | list[int] | list[str] | list[bool]
 LLAMA: dict[str, Plain] = {
     "general.architecture": "llama",
     "general.tags": ["a", "b"],
@@ -43,6 +43,8 @@ def encoded(value: Plain) -> bytes:
     if isinstance(value, str):
         return struct.pack("<I", 8) + text(value)
     kind = 8 if isinstance(value[0], str) else 4
+    if isinstance(value[0], bool):
+        return struct.pack("<IIQ", 9, 7, len(value)) + bytes(value)
     items = b"".join(text(item) if isinstance(item, str) else struct.pack("<I", item) for item in value)
     return struct.pack("<IIQ", 9, kind, len(value)) + items
 
@@ -138,6 +140,29 @@ def test_other_shapes_of_attention(tmp_path: Path, more: dict[str, Plain], kv_by
 def test_without_grouped_heads_every_head_is_cached(tmp_path: Path) -> None:
     facts = {key: value for key, value in LLAMA.items() if not key.endswith("_kv")}
     assert header_of(tmp_path, gguf(facts)).kv_bytes_per_token == 30 * 9 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "more", "windows"),
+    [
+        ("llama", {}, ()),
+        ("llama", {"attention.sliding_window": 512}, ()),  # nobody says which layers
+        ("llama", {"attention.sliding_window": 512, "attention.sliding_window_pattern": 3}, (512, 512, 0) * 10),
+        (
+            "llama",
+            {"attention.sliding_window": 8, "attention.sliding_window_pattern": [True] * 29 + [False]},
+            (8,) * 29 + (0,),
+        ),
+        ("gemma3", {"attention.sliding_window": 512}, (512, 512, 512, 512, 512, 0) * 5),
+        ("gpt-oss", {"attention.sliding_window": 128}, (128, 0) * 15),
+    ],
+)
+def test_layers_that_look_at_a_window(
+    architecture: str, more: dict[str, Plain], windows: tuple[int, ...], tmp_path: Path
+) -> None:
+    facts = {key.replace("llama.", f"{architecture}."): value for key, value in LLAMA.items()}
+    facts |= {"general.architecture": architecture, **{f"{architecture}.{key}": value for key, value in more.items()}}
+    assert header_of(tmp_path, gguf(facts)).windows == windows
 
 
 def test_an_embedding_model(tmp_path: Path) -> None:

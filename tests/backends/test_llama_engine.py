@@ -130,6 +130,12 @@ def test_layers_on_the_gpu_take_their_weights_and_cache_there(
     assert estimate.gpu_bytes == expected
 
 
+def test_a_layer_with_a_window_keeps_no_more_than_that_and_a_batch() -> None:
+    header = msgspec.structs.replace(HEADER, windows=(300, 300, 0, 2000))
+    sizing = Sizing(header=header, model=model(Path("m.gguf"), n_ctx=2048, slots=2))
+    assert sizing.footprint().kv_bytes == 2 * 100 * (1024 + 1024 + 2048 + 2048)
+
+
 def test_several_gpus_share_the_layers() -> None:
     (first, one), (second, other) = sized(gpu_layers=99, gpus=[1, 3]).gpu_bytes
     assert (first, second) == (1, 3)

@@ -21,6 +21,8 @@ MAX_ITEMS = 4096  # per-layer lists are short; of a longer one only the length i
 MAX_DIMENSIONS = 4
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 LENGTH = struct.Struct("<Q")
+GLOBAL_EVERY = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "cohere2": 4, "exaone4": 4}
+"""Of these architectures every n-th layer looks at all tokens, the others at a window, where the file does not say."""
 
 Scalar = int | float | str | bool
 Fact = Scalar | tuple[Scalar, ...]
@@ -46,7 +48,8 @@ class Header(Value, frozen=True):
     """Sizes of one model.
 
     `context_tokens`: what it was trained for, 0 where unknown. `kv_bytes_per_token`: of a 16-bit cache, all layers, and
-    `kv_by_layer` of each. `ffn_width`: of all feed-forward networks that work on one token.
+    `kv_by_layer` of each. `windows`: how many tokens each layer looks back, 0 for all of them; nothing where none is
+    bounded. `ffn_width`: of all feed-forward networks that work on one token.
     """
 
     context_tokens: int
@@ -56,6 +59,7 @@ class Header(Value, frozen=True):
     kv_by_layer: tuple[int, ...]
     has_pooling: bool
     size_bytes: int
+    windows: tuple[int, ...] = ()
     tensors: tuple[Tensor, ...] = ()
 
     @property
@@ -121,8 +125,20 @@ def _header(facts: dict[str, Fact], tensors: tuple[Tensor, ...], size_bytes: int
         kv_by_layer=tuple(count * widths * 2 for count in each("attention.head_count_kv", layers, heads)),
         has_pooling=f"{architecture}.pooling_type" in facts,
         size_bytes=size_bytes,
+        windows=_windows(facts, architecture, layers),
         tensors=tensors,
     )
+
+
+def _windows(facts: dict[str, Fact], architecture: str, layers: int) -> tuple[int, ...]:
+    window = facts.get(f"{architecture}.attention.sliding_window", 0)
+    pattern = facts.get(f"{architecture}.attention.sliding_window_pattern", GLOBAL_EVERY.get(architecture, 0))
+    if not isinstance(window, int) or not window or not pattern:
+        return ()
+    if isinstance(pattern, tuple):
+        return tuple(window if is_bounded else 0 for is_bounded in pattern)
+    every = int(pattern)
+    return tuple(window if layer % every < every - 1 else 0 for layer in range(layers))
 
 
 class _Part:

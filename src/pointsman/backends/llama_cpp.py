@@ -123,15 +123,14 @@ class Sizing(Value, frozen=True):
     model: LlamaCppModel
 
     def footprint(self) -> Footprint:
-        header, cells = self.header, self.cache_tokens * self.model.slots
-        scratch_bytes = self._scratch_bytes()
+        header, scratch_bytes = self.header, self._scratch_bytes()
         host = [one for one in header.tensors if not self._is_offloaded(one)]
         fixed_bytes = BASE_BYTES + VOCABULARY_BYTES * header.vocabulary + 4 * header.vocabulary * self.model.slots
         return Footprint(
             weights_bytes=sum(one.size_bytes for one in host) if header.tensors else header.size_bytes,
-            kv_bytes=cells * sum(header.kv_by_layer[: self._first_offloaded]),
+            kv_bytes=sum(self._kv_by_layer[: self._first_offloaded]),
             overhead_bytes=fixed_bytes + scratch_bytes + sum(one.size_bytes for one in host if self._is_repacked(one)),
-            gpu_bytes=self._gpu_bytes(cells, scratch_bytes),
+            gpu_bytes=self._gpu_bytes(scratch_bytes),
             asleep_bytes=ASLEEP_BYTES,
         )
 
@@ -142,7 +141,16 @@ class Sizing(Value, frozen=True):
 
     @property
     def cache_tokens(self) -> int:
-        return -(-self.context_tokens // CACHE_STEP_TOKENS) * CACHE_STEP_TOKENS
+        return _in_steps(self.context_tokens)
+
+    @property
+    def _kv_by_layer(self) -> list[int]:
+        """Of all slots. A layer with a window keeps that and one batch."""
+        tokens = [
+            min(self.cache_tokens, _in_steps(window + UBATCH_TOKENS)) if window else self.cache_tokens
+            for window in self.header.windows or (0,) * len(self.header.kv_by_layer)
+        ]
+        return [self.model.slots * size * count for size, count in zip(self.header.kv_by_layer, tokens, strict=False)]
 
     def _scratch_bytes(self) -> int:
         """Activations of one batch, 32 bit, three times the feed-forward's width at the worst moment and five times the
@@ -150,12 +158,12 @@ class Sizing(Value, frozen=True):
         widths = 3 * self.header.ffn_width + 5 * self.header.hidden_width
         return UBATCH_TOKENS * (4 * widths + 2 * self.cache_tokens)
 
-    def _gpu_bytes(self, cells: int, scratch_bytes: int) -> tuple[tuple[int, int], ...]:
+    def _gpu_bytes(self, scratch_bytes: int) -> tuple[tuple[int, int], ...]:
         header, gpus = self.header, gpus_of(self.model)
         if not gpus:
             return ()
         weights_bytes = sum(one.size_bytes for one in header.tensors if self._is_offloaded(one))
-        kv_bytes = cells * sum(header.kv_by_layer[self._first_offloaded :])
+        kv_bytes = sum(self._kv_by_layer[self._first_offloaded :])
         each_bytes = (weights_bytes + kv_bytes) // len(gpus) + scratch_bytes + CUDA_BYTES
         return tuple((index, each_bytes) for index in gpus)
 
@@ -173,6 +181,10 @@ class Sizing(Value, frozen=True):
     def _is_repacked(self, tensor: Tensor) -> bool:
         kinds = REPACKED.get(platform.machine(), frozenset())
         return tensor.kind in kinds and tensor.rows % 8 == 0 and not tensor.name.startswith("token_embd")
+
+
+def _in_steps(tokens: int) -> int:
+    return -(-tokens // CACHE_STEP_TOKENS) * CACHE_STEP_TOKENS
 
 
 def gpus_of(model: LlamaCppModel) -> tuple[int, ...]:
