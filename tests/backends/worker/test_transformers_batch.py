@@ -10,11 +10,11 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from pointsman.backends.worker.server import Stop, Stopped  # noqa: E402  # needs torch
-from pointsman.backends.worker.transformers_batch import Batch, Job, Row, shared  # noqa: E402
-from pointsman.backends.worker.transformers_sampling import Sampler, Sampling  # noqa: E402
-from pointsman.backends.worker.transformers_slots import Piece  # noqa: E402
-from pointsman.errors import PointsmanError, UpstreamError  # noqa: E402
+from pointsman.backends.worker.server import Stop, Stopped  # noqa: E402  # after the skip
+from pointsman.backends.worker.transformers_batch import Batch, Job, Row, shared  # noqa: E402  # after the skip
+from pointsman.backends.worker.transformers_sampling import Sampler, Sampling  # noqa: E402  # after the skip
+from pointsman.backends.worker.transformers_slots import Piece  # noqa: E402  # after the skip
+from pointsman.errors import PointsmanError, UpstreamError  # noqa: E402  # after the skip
 
 GREEDY = Sampling(temperature=0)
 WORDS = 1000

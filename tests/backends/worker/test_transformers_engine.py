@@ -16,14 +16,14 @@ import pytest
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
 
-from pointsman.backends.worker.config import TransformersConfig  # noqa: E402  # needs torch
-from pointsman.backends.worker.server import EVENTS, Answer, Stop  # noqa: E402
-from pointsman.backends.worker.transformers import TransformersEngine, load  # noqa: E402
-from pointsman.backends.worker.transformers_model import Weights, guarded  # noqa: E402
-from pointsman.backends.worker.transformers_slots import Alone, Piece, Slots  # noqa: E402
-from pointsman.backends.worker.wire import Body  # noqa: E402
-from pointsman.errors import PointsmanError, RequestError, UpstreamError  # noqa: E402
-from pointsman.testing.checkpoint import SPECIALS, write_checkpoint  # noqa: E402
+from pointsman.backends.worker.config import TransformersConfig  # noqa: E402  # after the skip
+from pointsman.backends.worker.server import EVENTS, Answer, Stop  # noqa: E402  # after the skip
+from pointsman.backends.worker.transformers import TransformersEngine, load  # noqa: E402  # after the skip
+from pointsman.backends.worker.transformers_model import Weights, guarded  # noqa: E402  # after the skip
+from pointsman.backends.worker.transformers_slots import Alone, Piece, Slots  # noqa: E402  # after the skip
+from pointsman.backends.worker.wire import Body  # noqa: E402  # after the skip
+from pointsman.errors import PointsmanError, RequestError, UpstreamError  # noqa: E402  # after the skip
+from pointsman.testing.checkpoint import SPECIALS, write_checkpoint  # noqa: E402  # after the skip
 
 PROMPTS = ("What is a train?", "Count!", "One two three four five six seven " * 12, "x")
 LONG = "The quick brown fox jumps over the lazy dog. " * 8

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 torch: Any = pytest.importorskip("torch")
 
-from pointsman.backends.worker.transformers_sampling import Sampler, Sampling  # noqa: E402  # needs torch
+from pointsman.backends.worker.transformers_sampling import Sampler, Sampling  # noqa: E402  # after the skip
 
 NUMBERS = (0.0, 3.0, 2.0, -1.0, 2.5)
 
