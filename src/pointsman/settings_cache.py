@@ -16,7 +16,7 @@ SCHEMES = {"redis": 6379, "rediss": 6379, "valkey": 6379, "valkeys": 6379}
 
 
 def _store(value: str) -> str:
-    """Scheme and host; a number for the database; neither a name nor a password."""
+    """Scheme and host; a number for the database; neither a name nor a password. In the client library's own scheme."""
     try:
         parts = urlsplit(value)
         is_good = parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -27,7 +27,7 @@ def _store(value: str) -> str:
         raise words.said(f"must be a URL such as valkey://127.0.0.1:6379/0, not {shown}")
     if parts.username is not None or parts.password is not None:
         raise words.said("must not hold a password; name the variable that holds it in `password_env`")
-    return value
+    return "valkey" + value.removeprefix("redis") if value.startswith("redis") else value
 
 
 StoreUrl = Annotated[str, AfterValidator(_store), Field(json_schema_extra={"pattern": "^(redis|valkey)s?://"})]

@@ -277,7 +277,7 @@ def test_a_server_that_talks_nonsense_is_a_failure() -> None:
 
         server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        for url in (f"redis://127.0.0.1:{port}", "valkey://127.0.0.1:1", "valkey://redis.invalid"):
+        for url in (f"valkey://127.0.0.1:{port}", "valkey://127.0.0.1:1", "valkey://redis.invalid"):
             store = Redis(url, "secret", TIMEOUT_S)
             with pytest.raises((StoreError, TimeoutError)) as told:
                 async with asyncio.timeout(5):

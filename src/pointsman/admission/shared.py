@@ -60,7 +60,7 @@ class SharedCounters:
         self._local = LocalCounters(clock)
         self._away_until_s: float | None = None
         self._pool = BlockingConnectionPool.from_url(
-            url.replace("redis", "valkey", 1),
+            url,
             password=password or None,
             max_connections=CONNECTIONS,
             timeout=timeout_s,

@@ -20,12 +20,12 @@ FAULTS = (ValkeyError, OSError, ValueError, asyncio.IncompleteReadError)
 
 
 class Redis:
-    """Satisfies `Store`. Connects when it is first asked; raises StoreError."""
+    """Satisfies `Store`. Connects when it is first asked; raises StoreError. `url` as `settings.cache` has it."""
 
     def __init__(self, url: str, password: str, timeout_s: float) -> None:
         self._url = url
         self._pool = BlockingConnectionPool.from_url(
-            _in_its_words(url),
+            url,
             password=password or None,
             max_connections=CONNECTIONS,
             timeout=timeout_s,
@@ -65,11 +65,6 @@ class Redis:
 
     def __repr__(self) -> str:
         return f"Redis({self._url})"
-
-
-def _in_its_words(url: str) -> str:
-    """The library knows its own scheme only."""
-    return "valkey" + url.removeprefix("redis") if url.startswith("redis") else url
 
 
 def _said(error: Exception) -> StoreError:
