@@ -54,6 +54,12 @@ def test_a_failure_exits_1_with_the_command_to_retry(config: Path) -> None:
     assert f"To try again: pointsman pull gone --config {config}" in result.output
 
 
+def test_two_checks_at_once_exit_2(config: Path) -> None:
+    result = run("--verify", "--update", "--config", str(config))
+    assert result.exit_code == 2
+    assert "one at a time" in result.output
+
+
 def test_an_unknown_model_exits_2(config: Path) -> None:
     result = run("hear", "--config", str(config))
     assert result.exit_code == 2

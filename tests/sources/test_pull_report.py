@@ -13,7 +13,7 @@ from pointsman.settings import Settings, Source, parse
 from pointsman.sources.base import Phase, Progress
 from pointsman.sources.display import Lines, line, pull_with_display, summary
 from pointsman.sources.pip import Pip
-from pointsman.sources.pull import State, Wanted, pull, wanted_of
+from pointsman.sources.pull import Check, State, Wanted, pull, wanted_of
 from pointsman.sources.store import WeightStore
 from pointsman.testing.packages import Content, catalogue_of, pip_environ, publish
 
@@ -102,10 +102,10 @@ def test_verify_finds_damage_and_mends_it(tmp_path: Path) -> None:
     harmed[500] ^= 1
     path.write_bytes(harmed)
     assert store.present(wanted[0].source) == path, "a look at sizes cannot see it"
-    report = asyncio.run(pull(store, wanted, lambda one, progress: None, verify=True))
+    report = asyncio.run(pull(store, wanted, lambda one, progress: None, check=Check.BYTES))
     assert report.pulled[0].state is State.FETCHED
     assert path.read_bytes() == TINY.data
-    report = asyncio.run(pull(store, wanted, lambda one, progress: None, verify=True))
+    report = asyncio.run(pull(store, wanted, lambda one, progress: None, check=Check.BYTES))
     assert report.pulled[0].state is State.PRESENT
 
 

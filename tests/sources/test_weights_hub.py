@@ -15,6 +15,7 @@ from pointsman.errors import UpstreamError
 from pointsman.settings import Source
 from pointsman.sources.base import Phase, Progress
 from pointsman.sources.hub import PUBLIC_HUB, Hub
+from pointsman.sources.pull import Check, Wanted, pull
 from pointsman.sources.store import WeightStore
 from pointsman.testing.hub import FakeHub
 
@@ -206,6 +207,33 @@ def test_a_damaged_file_is_fetched_again_and_no_other(tmp_path: Path) -> None:
         hub.seen.clear()
         assert (await store.fetch(TINY) / LARGE).read_bytes() == TENSORS
         assert hub.fetched() == [(LARGE, 0)]
+
+    play(tmp_path, scene)
+
+
+def test_a_branch_that_has_moved_is_fetched_when_asked(tmp_path: Path) -> None:
+    async def scene(hub: FakeHub, store: WeightStore) -> None:
+        wanted = (Wanted(name="tiny", source=TINY),)
+
+        async def state(check: Check) -> str:
+            return (await pull(store, wanted, lambda *_: None, check=check)).pulled[0].state
+
+        assert await state(Check.REVISION) == "fetched"
+        assert await state(Check.REVISION) == "present"
+        hub.repos["acme/tiny"]["config.json"] = b'{"hidden_size": 9}'
+        hub.seen.clear()
+        assert await state(Check.PRESENCE) == "present"
+        assert not hub.seen
+        assert await state(Check.REVISION) == "fetched"
+        path = store.present(TINY)
+        assert path is not None
+        assert (path / "config.json").read_bytes() == b'{"hidden_size": 9}'
+        assert names(path) == WHOLE
+        assert hub.fetched() == []  # the tensors are what they were
+        hub.repos["acme/tiny"]["config.json"] = b"{}"
+        hub.statuses = {"config.json": [404]}
+        assert await state(Check.REVISION) == "failed"
+        assert (path / "config.json").read_bytes() == b'{"hidden_size": 9}'  # what is here serves on
 
     play(tmp_path, scene)
 

@@ -14,7 +14,7 @@ from pointsman.clock import SystemClock
 from pointsman.errors import RequestError
 from pointsman.sources.base import megabytes
 from pointsman.sources.display import pull_with_display, summary
-from pointsman.sources.pull import PullReport, wanted_of
+from pointsman.sources.pull import Check, PullReport, wanted_of
 from pointsman.sources.store import WeightStore
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -34,9 +34,15 @@ def pull(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash again what is there, and fetch anew what is damaged.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Ask the hub whether its branches have moved, and fetch what is new.")
+    ] = False,
 ) -> None:
     """Fetch models' weights: in parallel, resumed, checked against their pinned hashes."""
     console, names = Console(highlight=False), tuple(models or ())
+    if verify and update:
+        console.print("Give --verify or --update, one at a time.", style="red")
+        raise typer.Exit(MISUSED)
     settings = load_or_exit(config)
     try:
         wanted = wanted_of(settings, names, everything=everything, variants=variants)
@@ -47,8 +53,9 @@ def pull(
         console.print("Nothing to fetch: these models need no weights on this machine.")
         return
     store = WeightStore.of(settings, SystemClock())
+    check = Check.BYTES if verify else Check.REVISION if update else Check.PRESENCE
     try:
-        report = asyncio.run(pull_with_display(store, wanted, console, verify=verify))
+        report = asyncio.run(pull_with_display(store, wanted, console, check))
     except KeyboardInterrupt:
         again = _command(names, config, everything=everything, variants=variants)
         console.print(Text(f"Interrupted. What came is kept; to continue: {again}"), soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pointsman.clock import Clock
 from pointsman.sources.base import Phase, Progress, megabytes
-from pointsman.sources.pull import Pulled, PullReport, State, Wanted, pull
+from pointsman.sources.pull import Check, Pulled, PullReport, State, Wanted, pull
 from pointsman.sources.store import WeightStore
 
 LINE_EVERY_S = 3.0
@@ -19,14 +19,14 @@ COLOURS = {State.FETCHED: "green", State.PRESENT: "dim", State.FAILED: "red"}
 
 
 async def pull_with_display(
-    store: WeightStore, wanted: tuple[Wanted, ...], console: Console, *, verify: bool = False
+    store: WeightStore, wanted: tuple[Wanted, ...], console: Console, check: Check = Check.PRESENCE
 ) -> PullReport:
     """`pull`, shown on the console while it runs, failures last; silent where nothing is to be fetched."""
     if console.is_terminal:
         with rich_progress(console) as bars:
-            report = await pull(store, wanted, Bars(bars).show, verify=verify)
+            report = await pull(store, wanted, Bars(bars).show, check=check)
     else:
-        report = await pull(store, wanted, Lines(console, store.clock).show, verify=verify)
+        report = await pull(store, wanted, Lines(console, store.clock).show, check=check)
     for one in report.failed:
         console.print(Text(f"{one.wanted.name}: {one.error}", style="red"), soft_wrap=True)
     return report

@@ -104,6 +104,7 @@ class HubOrigin:
         self._hub = hub
         self._clock = clock
         self._free_bytes = free_bytes
+        self._api = f"{hub.url}/api/models/{repo}"
         self.shown = f"{hub.url}/{repo}" + (f" ({revision})" if revision != "main" else "")
 
     def __repr__(self) -> str:
@@ -130,13 +131,21 @@ class HubOrigin:
             disk.check_room(home.staging, parts.missing_bytes(), self._free_bytes)  # 2
             stamps = await _gathered([partial(self._file, http, commit, file, parts) for file in files])  # 3
         opens = hub_files.opened(files)
-        await disk.in_thread(lambda _: _publish(parts.root, home, Manifest(opens=opens, files=stamps)))  # 4
+        await disk.in_thread(
+            lambda _: _publish(parts.root, home, Manifest(opens=opens, files=stamps, commit=commit))
+        )  # 4
         return home.folder / opens
 
     async def learn_size(self, home: Home) -> None:
         if not self.size_bytes(home):
             async with transfer.session() as http:
                 await self._chosen(http, home)
+
+    async def is_outdated(self, home: Home) -> bool:
+        """Whether the revision names another commit than the one that is here. Raises UpstreamError `fetch_failed`."""
+        found = manifest.whole(home.folder)
+        async with transfer.session() as http:
+            return found is not None and found.commit != await self._commit(http)
 
     async def _chosen(self, http: aiohttp.ClientSession, home: Home) -> tuple[str, tuple[HubFile, ...]]:
         """The commit, and the files wanted of it; their size is noted."""
@@ -159,15 +168,18 @@ class HubOrigin:
 
     async def _list(self, http: aiohttp.ClientSession) -> tuple[str, tuple[HubFile, ...]]:
         """The commit that the revision names now, and every file of it."""
-        api = f"{self._hub.url}/api/models/{self.repo}"
-        revision, _ = await self._ask(http, f"{api}/revision/{quote(self.revision, safe='')}", _Revision)
-        url, files = f"{api}/tree/{quote(revision.sha, safe='')}?recursive=true", []
+        commit = await self._commit(http)
+        url, files = f"{self._api}/tree/{quote(commit, safe='')}?recursive=true", []
         for _page in range(MAX_PAGES):
             nodes, url = await self._ask(http, url, list[_Node])
             files += [_file_of(node) for node in nodes if node.type == "file"]
             if not url:
-                return revision.sha, tuple(files)
+                return commit, tuple(files)
         raise fetch_failed(f"{self.shown}: lists more than {MAX_PAGES} pages of files; name another repository")
+
+    async def _commit(self, http: aiohttp.ClientSession) -> str:
+        revision, _ = await self._ask(http, f"{self._api}/revision/{quote(self.revision, safe='')}", _Revision)
+        return revision.sha
 
     async def _ask(self, http: aiohttp.ClientSession, url: str, kind: type[T]) -> tuple[T, str]:
         """A document of the API, and the address of its next page, empty on the last."""

@@ -25,10 +25,11 @@ class Stamp(Value, frozen=True):
 
 
 class Manifest(Value, frozen=True):
-    """`opens` is what an engine is given: a file's name, or `.` for the folder."""
+    """`opens` is what an engine is given: a file's name, or `.` for the folder. `commit`: of a hub's repository."""
 
     opens: str
     files: tuple[Stamp, ...]
+    commit: str = ""
 
     @property
     def size_bytes(self) -> int:

@@ -34,6 +34,15 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Check(StrEnum):
+    """What of weights that are there already is looked at: that they are; that every byte is as it was; that a hub's
+    revision still names the same commit. What is damaged or outdated is fetched anew."""
+
+    PRESENCE = "presence"
+    BYTES = "bytes"
+    REVISION = "revision"
+
+
 class Pulled(Value, frozen=True):
     """What became of one. `path` is what an engine opens; `error` says what, where and what to do."""
 
@@ -109,41 +118,40 @@ async def pull(
     wanted: tuple[Wanted, ...],
     on_progress: OnPull,
     *,
-    verify: bool = False,
+    check: Check = Check.PRESENCE,
     parallel: int = PARALLEL,
 ) -> PullReport:
-    """Fetch what is not there, `parallel` at a time. One that fails does not stop the others.
-
-    `verify` hashes what is there already and fetches anew what is damaged.
-    """
+    """Fetch what is not there, `parallel` at a time. One that fails does not stop the others."""
     started_s = store.clock.now()
     slots = asyncio.Semaphore(parallel)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_one(store, one, on_progress, slots, verify=verify)) for one in wanted]
+        tasks = [group.create_task(_one(store, one, on_progress, slots, check)) for one in wanted]
     return PullReport(pulled=tuple(task.result() for task in tasks), duration_s=store.clock.now() - started_s)
 
 
 async def _one(
-    store: WeightStore, wanted: Wanted, on_progress: OnPull, slots: asyncio.Semaphore, *, verify: bool
+    store: WeightStore, wanted: Wanted, on_progress: OnPull, slots: asyncio.Semaphore, check: Check
 ) -> Pulled:
     async with slots:
         started_s = store.clock.now()
         try:
-            state, path = await _fetch(store, wanted, on_progress, verify=verify)
+            state, path = await _fetch(store, wanted, on_progress, check)
         except PointsmanError as error:
             on_progress(wanted, Progress(phase=Phase.FAILED))
             spent_s = store.clock.now() - started_s
             return Pulled(wanted=wanted, state=State.FAILED, duration_s=spent_s, error=error.message)
         size_bytes = store.size_bytes(wanted.source)
-        if verify or state is State.FETCHED:
+        if check is Check.BYTES or state is State.FETCHED:
             on_progress(wanted, Progress(phase=Phase.DONE, done_bytes=size_bytes, total_bytes=size_bytes))
         spent_s = store.clock.now() - started_s
         return Pulled(wanted=wanted, state=state, duration_s=spent_s, size_bytes=size_bytes, path=path)
 
 
-async def _fetch(store: WeightStore, wanted: Wanted, on_progress: OnPull, *, verify: bool) -> tuple[State, Path]:
+async def _fetch(store: WeightStore, wanted: Wanted, on_progress: OnPull, check: Check) -> tuple[State, Path]:
     path = store.present(wanted.source)
-    if path is not None and verify:
+    if path is not None and check is Check.REVISION and await store.update(wanted.source, partial(on_progress, wanted)):
+        return State.FETCHED, store.present(wanted.source) or path
+    if path is not None and check is Check.BYTES:
         on_progress(wanted, Progress(phase=Phase.CHECKING))
         if await store.verify(wanted.source):
             path = None

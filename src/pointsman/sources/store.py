@@ -100,6 +100,17 @@ class WeightStore:
         path = self.present(source)
         return path or await self._flights.join(origin.key, partial(self._fetch, origin), on_progress)
 
+    async def update(self, source: Source, on_progress: OnProgress = ignore) -> bool:
+        """Fetch what is here anew where a hub's revision has moved on; whether it had. What is here serves until then.
+
+        Raises UpstreamError `fetch_failed`.
+        """
+        origin = self.origin(source)
+        if not isinstance(origin, HubOrigin) or not await origin.is_outdated(self._home(origin)):
+            return False
+        await self._flights.join(origin.key, partial(self._fetch, origin, anew=True), on_progress)
+        return True
+
     async def learn_sizes(self, sources: Iterable[Source]) -> None:
         """Ask how large they are that are not here and have not said, so that `size_bytes` knows before any fetch.
 
@@ -160,13 +171,14 @@ class WeightStore:
     def _home(self, origin: Origin) -> Home:
         return Home(folder=self.cache_dir / "models" / origin.key, staging=self.cache_dir / "staging" / origin.key)
 
-    async def _fetch(self, origin: Origin, on_progress: OnProgress) -> Path:
+    async def _fetch(self, origin: Origin, on_progress: OnProgress, *, anew: bool = False) -> Path:
         home, locks = self._home(origin), self.cache_dir / "locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
             waiting = partial(on_progress, Progress(phase=Phase.WAITING))
             async with lock.held(locks / f"{origin.key}.lock", self.clock, waiting):
-                return origin.present(home) or await origin.fetch(home, on_progress)
+                present = None if anew else origin.present(home)
+                return present or await origin.fetch(home, on_progress)
         except OSError as error:
             raise self._refused(error, home.folder) from error
 
