@@ -185,7 +185,11 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "CPU"
     )
     gb = psutil.virtual_memory().total / 1e9
-    return f"{psutil.cpu_count()} × {model}, {gb:.0f} GB of memory, Linux, Python {platform.python_version()}"
+    busy = psutil.getloadavg()[1]
+    return (
+        f"{psutil.cpu_count()} × {model}, {gb:.0f} GB of memory, Linux, Python {platform.python_version()}; "
+        f"load average of the five minutes before: {busy:.1f}"
+    )
 
 
 def _lines(path: str) -> list[str]:
@@ -213,9 +217,10 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write nothing")
     given = parser.parse_args()
     models = wanted(given.model, given.config)
+    where = machine()
     print(HEAD)
     rows = asyncio.run(measure(models))
-    said = [f"Machine: {machine()}.\n", HEAD, *map(line_of, rows), ""]
+    said = [f"Machine: {where}.\n", HEAD, *map(line_of, rows), ""]
     if len(models) >= FIVE:
         said.append(said_of(asyncio.run(resident(models[:FIVE]))))
         print(said[-1])
