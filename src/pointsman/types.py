@@ -5,9 +5,10 @@ says `unix`; sizes are bytes; probabilities are calibrated only where the maker 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from enum import StrEnum
 
 import msgspec
+
+from pointsman.labels import Breaker, Complexity, Intent, Kind, Modality, Tier, UseCase
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,44 +16,6 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # ---------------------------------------------------------------- what is asked
-
-
-class Kind(StrEnum):
-    """What an endpoint asks of a model; the wire shape that a backend must speak."""
-
-    CHAT = "chat"
-    COMPLETION = "completion"
-    EMBEDDING = "embedding"
-    TRANSCRIPTION = "transcription"
-    SPEECH = "speech"
-
-
-class Modality(StrEnum):
-    TEXT = "text"
-    IMAGE = "image"
-    AUDIO = "audio"
-    VIDEO = "video"
-
-
-class UseCase(StrEnum):
-    AVATAR = "avatar"
-    STT = "stt"
-    TTS = "tts"
-    AGENT = "agent"
-    MULTIMODAL = "multimodal"
-    VIDEO = "video"
-
-
-class Intent(StrEnum):
-    CODE = "code"
-    REASONING = "reasoning"
-    GENERAL = "general"
-
-
-class Complexity(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
 
 
 class Turn(Value, frozen=True):
@@ -202,20 +165,6 @@ class Signals(Value, frozen=True):
 
 
 # ---------------------------------------------------------------- who could answer
-
-
-class Tier(StrEnum):
-    HOT = "hot"
-    WARM = "warm"
-    COLD = "cold"
-
-
-class Breaker(StrEnum):
-    """Words of resilience4j."""
-
-    CLOSED = "closed"
-    HALF_OPEN = "half_open"
-    OPEN = "open"
 
 
 class ModelCard(Value, frozen=True):
