@@ -208,6 +208,20 @@ def test_locks_pin_every_dependency_with_hashes() -> None:
         assert {name for group in groups for name in declared()[group]} <= pinned
 
 
+def test_what_is_installed_beside_is_pinned_alike() -> None:
+    """torch has a lock of its own, for the build for CPUs; of NVIDIA's gigabytes nothing is locked."""
+
+    def pins(*locks: str) -> set[tuple[str, str]]:
+        text = "\n".join(text_of(f"requirements/{lock}.lock") for lock in locks)
+        return set(re.findall(r"^([a-z][a-z0-9.-]*)==(\S+)[^\n]*\\\n +--hash=sha256:", text, re.MULTILINE))
+
+    served, beside = pins("local"), pins("transformers", "torch")
+    assert declared()["transformers"] <= {name for name, _ in beside}
+    names = {name for name, _ in served}
+    assert {pin for pin in beside if pin[0] in names} <= served
+    assert not [name for name, _ in beside if name.startswith(("nvidia", "cuda", "triton"))]
+
+
 # ---------------------------------------------------------------- what runs them
 
 
