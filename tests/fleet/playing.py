@@ -33,9 +33,15 @@ def spec(name: str, memory: int = 40, **more: object) -> DeploymentSpec:
 class Play:
     """A state and its moment; each method sends one event and returns what followed."""
 
-    def __init__(self, *specs: DeploymentSpec, budget: int = 100, rules: Rules = RULES) -> None:
+    def __init__(
+        self,
+        *specs: DeploymentSpec,
+        budget: int = 100,
+        rules: Rules = RULES,
+        gpu_budgets: tuple[tuple[int, int], ...] = (),
+    ) -> None:
         self.now_s = 100.0
-        self.state = initial(specs, rules, budget)
+        self.state = initial(specs, rules, budget, gpu_budgets)
         self.tickets = 0
         self.send(Tick(at_s=self.now_s))
 

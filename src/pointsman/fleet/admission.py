@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from pointsman.fleet import estimates
 from pointsman.fleet.draft import Draft
 from pointsman.fleet.eviction import POLICIES
-from pointsman.fleet.memory import HOST, Eviction, Sizes, added, choose_victims, device_in_words, in_words
+from pointsman.fleet.memory import HOST, Eviction, Sizes, added, choose_victims, device_in_words, in_order, in_words
 from pointsman.fleet.room import (
     LEAVABLE,
     Room,
@@ -44,7 +44,8 @@ def admit(draft: Draft) -> bool:
     room = Room(draft)
     if overdrawn := room.overdrawn():
         _pay_back(draft, room, overdrawn)
-    due = sorted([d for d in draft.stirring() if is_due(draft, d)], key=_place_in_line)
+    waiting = [d for d in draft.stirring() if (d.queue or d.restart_wanted) and is_due(draft, d)]
+    due = sorted(waiting, key=_place_in_line) if len(waiting) > 1 else waiting
     asleep = [d.spec.id for d in due if d.phase is Phase.ASLEEP]
     for d in due:
         if d.phase is Phase.ASLEEP:
@@ -53,7 +54,7 @@ def admit(draft: Draft) -> bool:
                 continue
         if not _place(draft, room, d, behind=asleep):
             break
-    return _reopen(draft) or len(draft.effects) > done_before
+    return (bool(room.promised) and _reopen(draft)) or len(draft.effects) > done_before
 
 
 def is_due(draft: Draft, d: Deployment) -> bool:
@@ -170,9 +171,10 @@ def _victims(draft: Draft, room: Room, missing: Sizes, behind: Sequence[str] = (
     """Who leaves, and whether it is enough that those sleep who can."""
     devices, sizes = _columns(missing)
     for gentle in (True, False) if room.has_sleepers else (False,):
-        able = room.residents(draft, devices, gentle=gentle)
+        able = room.idle(draft, devices, gentle=gentle)
         if behind:
-            able = [replace(one, is_busy=False) if one.id in behind else one for one in able]
+            all_of_them = room.residents(draft, devices, gentle=gentle)
+            able = in_order([replace(one, is_busy=False) if one.id in behind else one for one in all_of_them])
         eviction = choose_victims(able, sizes)
         if eviction.is_enough:
             return eviction, gentle
@@ -195,7 +197,7 @@ def _patience_s(draft: Draft, room: Room, eviction: Eviction, missing: Sizes, *,
         return 0.0
     devices, sizes = _columns(missing)
     able = room.residents(draft, devices, gentle=gentle)
-    better = choose_victims([replace(one, is_busy=bool(draft[one.id].queue)) for one in able], sizes)
+    better = choose_victims(in_order([replace(one, is_busy=bool(draft[one.id].queue)) for one in able]), sizes)
     if set(better.victims) <= set(eviction.victims):
         return 0.0
     back_in_s = estimates.wake_s if gentle else estimates.load_s
@@ -250,7 +252,7 @@ def _close_for(draft: Draft, room: Room, d: Deployment, missing: Sizes) -> bool:
     devices, sizes = _columns(missing)
     for gentle in (True, False) if room.has_sleepers else (False,):
         able = residents(draft, room, devices, gentle=gentle, starved=d)
-        eviction = choose_victims(able, sizes, may_wait_for_busy=True)
+        eviction = choose_victims(in_order(able, may_wait_for_busy=True), sizes)
         if eviction.is_enough:
             break
     asleep = _sleepers(draft, eviction, missing, _spare_bytes(room, d)) if room.has_sleepers else frozenset()

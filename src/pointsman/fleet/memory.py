@@ -32,47 +32,45 @@ class Resident(Value, frozen=True):
 
 
 class Eviction(Value, frozen=True):
-    """Who leaves, what that frees, whether it is enough, and why each of the others stays."""
+    """Who leaves, what that frees, and whether it is enough."""
 
     victims: tuple[str, ...]
     freed: tuple[int, ...]
     is_enough: bool
-    spared: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def why(self) -> str:
-        """`a is busy, b is pinned`."""
-        return ", ".join(f"`{name}` {reason}" for name, reason in self.spared)
 
 
-def choose_victims(
-    residents: Sequence[Resident], need: tuple[int, ...], *, may_wait_for_busy: bool = False
-) -> Eviction:
-    """Who leaves, the least worth first, so that `need` is freed on every device; nobody, where that would not suffice.
+def in_order(residents: Sequence[Resident], *, may_wait_for_busy: bool = False) -> list[Resident]:
+    """Those who may leave and would free anything, the least worth first.
 
-    Who frees nothing where something is still missing stays.
-    `may_wait_for_busy`: busy ones count as victims too, after all idle ones; they leave when they have finished.
+    `may_wait_for_busy`: busy ones too, after all idle ones; they leave when they have finished.
     """
-    spared = [(one.id, one.held_by or "is busy") for one in residents if one.held_by or one.is_busy]
     able = [one for one in residents if not one.held_by and any(one.sizes) and (may_wait_for_busy or not one.is_busy)]
     able.sort(key=lambda one: (one.is_busy, one.worth, -sum(one.sizes)))
+    return able
+
+
+def choose_victims(able: Sequence[Resident], need: tuple[int, ...]) -> Eviction:
+    """Who of those `in_order` leaves, so that `need` is freed on every device; nobody, where that would not suffice.
+
+    Who frees nothing where something is still missing stays.
+    """
     chosen: list[Resident] = []
     missing = need
     for one in able:
-        if max(missing) <= 0:
-            break
         if max(map(min, missing, one.sizes)) > 0:
             chosen.append(one)
             missing = tuple(map(sub, missing, one.sizes))
-    if max(missing) > 0:
-        return Eviction(victims=(), freed=(0,) * len(need), is_enough=False, spared=tuple(spared))
-    for one in sorted(chosen, key=lambda one: (not one.is_busy, -one.worth)):  # who is not needed after all stays
+            if max(missing) <= 0:
+                break
+    else:
+        return Eviction(victims=(), freed=(0,) * len(need), is_enough=False)
+    for one in sorted(chosen, key=lambda one: (not one.is_busy, -one.worth)) if len(chosen) > 1 else ():
         without = tuple(map(add, missing, one.sizes))
-        if max(without) <= 0:
+        if max(without) <= 0:  # not needed after all
             chosen.remove(one)
             missing = without
-    victims = tuple(one.id for one in chosen)
-    return Eviction(victims=victims, freed=tuple(map(sub, need, missing)), is_enough=True, spared=tuple(spared))
+    victims = tuple([one.id for one in chosen])
+    return Eviction(victims=victims, freed=tuple(map(sub, need, missing)), is_enough=True)
 
 
 def corrected(estimate_bytes: int, measured_bytes: int, budget_bytes: int) -> int:

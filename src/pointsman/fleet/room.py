@@ -12,7 +12,7 @@ from types import MappingProxyType
 from pointsman.fleet import estimates
 from pointsman.fleet.draft import Draft
 from pointsman.fleet.eviction import POLICIES, Record
-from pointsman.fleet.memory import HOST, Resident, Sizes
+from pointsman.fleet.memory import HOST, Resident, Sizes, in_order
 from pointsman.fleet.values import Deployment, Phase
 
 NOTHING: Mapping[int, int] = MappingProxyType({})
@@ -28,8 +28,11 @@ class Room:
         self.promised: dict[str, dict[int, int]] = {}
         self.has_sleepers = False
         self._residents: dict[tuple[tuple[int, ...], bool], list[Resident]] = {}
+        self._idle: dict[tuple[tuple[int, ...], bool], list[Resident]] = {}
         self._is_alarmed = False
         for d in draft.stirring():
+            if d.phase is Phase.COLD:
+                continue
             for device, size in d.holds:
                 self.free[device] = self.free.get(device, 0) - size
             if d.phase is Phase.READY:
@@ -86,6 +89,13 @@ class Room:
             found = self._residents[devices, gentle] = residents(draft, self, devices, gentle=gentle)
         return found
 
+    def idle(self, draft: Draft, devices: tuple[int, ...], *, gentle: bool) -> list[Resident]:
+        """Of those, who may leave at once, in order."""
+        found = self._idle.get((devices, gentle))
+        if found is None:
+            found = self._idle[devices, gentle] = in_order(self.residents(draft, devices, gentle=gentle))
+        return found
+
     def alarm_for_the_young(self, draft: Draft) -> None:
         """The guard of somebody ends: when loads may evict it, when those who starve may."""
         if self._is_alarmed:
@@ -99,6 +109,7 @@ class Room:
     def changed(self) -> None:
         """Somebody leaves or closes."""
         self._residents.clear()
+        self._idle.clear()
 
 
 def _add(sums: dict[int, int], sizes: Sizes) -> None:
