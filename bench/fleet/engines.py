@@ -185,10 +185,9 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "CPU"
     )
     gb = psutil.virtual_memory().total / 1e9
-    busy = psutil.getloadavg()[1]
     return (
-        f"{psutil.cpu_count()} × {model}, {gb:.0f} GB of memory, Linux, Python {platform.python_version()}; "
-        f"load average of the five minutes before: {busy:.1f}"
+        f"{psutil.cpu_count()} × {model}, {gb:.0f} GB of memory, Linux, Python {platform.python_version()}; load "
+        f"average of the five minutes before {psutil.getloadavg()[1]:.1f}, niceness {psutil.Process().nice()}"
     )
 
 
