@@ -174,6 +174,21 @@ def test_an_attached_server_that_is_down_at_first_is_attached_when_it_comes_up()
     asyncio.run(run())
 
 
+def test_nobody_waits_for_an_attached_server_that_is_away() -> None:
+    async def run() -> None:
+        yard = Yard(attached("far"), load_s=0.0)
+        yard.backends["far"].starts.append(ScriptedStart(error="silent", code="upstream_timeout", after_s=5.0))
+        async with yard.open():
+            asking = asyncio.create_task(yard.use("far"))
+            await yard.clock.advance(5.1)
+            with pytest.raises(Refused, match="is away: silent"):
+                await asking
+            await yard.clock.advance(1)
+            assert yard.view("far").tier is Tier.HOT  # it is tried again all the same
+
+    asyncio.run(run())
+
+
 def test_a_managed_child_that_is_sick_is_restarted_once_nobody_uses_it() -> None:
     @played(model("a", preload=True), load_s=1.0)
     async def scene(yard: Yard) -> None:

@@ -173,7 +173,7 @@ def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
         d, why = _expecting_more(draft, d, why)
     pause_s = estimates.backoff_s(draft.rules, failures)
     has_given_up = failures >= draft.rules.max_failures
-    draft.put(
+    d = draft.put(
         d,
         phase=Phase.FAILED if has_given_up else Phase.COLD,
         since_s=draft.now_s,
@@ -188,6 +188,8 @@ def start_failed(draft: Draft, d: Deployment, event: StartFailed) -> None:
         error_code=event.code,
     )
     _tell_of_failure(draft, d, why, failures, retry_in_s=pause_s)
+    if not d.spec.is_managed:  # whoever waits for a server that is not there is better served elsewhere
+        draft.refuse_all(d, event.code, max(pause_s, estimates.MIN_RETRY_AFTER_S), f"`{d.spec.id}` is away: {why}")
 
 
 def _tell_of_failure(draft: Draft, d: Deployment, why: str, failures: int, *, retry_in_s: float) -> None:
