@@ -5,8 +5,8 @@ Every model of the packaged settings, on this machine, each figure the median of
 load      told to load → a real answer came; "from disk": its file was dropped from the page cache before, "again":
           it was not
 wake      asleep → a real answer came, where the engine can sleep
-switch    another model is hot and there is room for one: a request for this model → its whole answer over HTTP; as memory
-          allows the other leaves or sleeps, and this one is loaded or woken
+switch    another model is hot and there is room for one: a request for this model → its whole answer over HTTP;
+          as memory allows, the other leaves or sleeps, and this one is loaded or woken
 unload    told to unload → its process is gone
 memory    estimated before it was ever started, and resident after a request, as if alone on the machine
 
