@@ -15,10 +15,11 @@ from pointsman.backends.worker.config import OcrConfig
 from pointsman.settings import OcrModel, Source
 from pointsman.types import Footprint
 
-# Measured: after a picture of one megapixel; a page of eight needs 300 MB more while it is read.
-BASE_BYTES = 150_000_000
-BYTES_PER_SLOT = 80_000_000
-SPEECH_BYTES = 40_000_000
+# Measured, resident: 222 MB after pictures of one megapixel, 233 to 264 MB after films with sound (Whisper tiny.en, a
+# file of 78 MB, beside it); a page of eight megapixels needs 300 MB more while it is read.
+BASE_BYTES = 100_000_000
+BYTES_PER_SLOT = 40_000_000
+SPEECH_BYTES = 30_000_000
 
 
 class Ocr:

@@ -12,8 +12,9 @@ from pointsman.backends.worker.config import SttConfig
 from pointsman.settings import Source, SttModel
 from pointsman.types import Footprint, FormFile
 
-# Measured beside the file, after recordings of up to 30 s: tiny.en 151 MB, base 156 MB.
-BASE_BYTES = 120_000_000
+# Measured, resident, after recordings of 5 s and 30 s: tiny.en (a file of 78 MB) 191 and 205 MB, base (148 MB) 231 and
+# 240 MB. Longer ones are cut in pieces of 30 s.
+BASE_BYTES = 75_000_000
 BYTES_PER_SLOT = 30_000_000
 
 

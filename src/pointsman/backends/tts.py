@@ -11,9 +11,9 @@ from pointsman.backends.worker.config import TtsConfig
 from pointsman.settings import Source, TtsModel
 from pointsman.types import Footprint
 
-# Measured: 75 MB without a piper voice; with one, its file and about as much again while a sentence is spoken.
+# Measured, resident: 75 MB without a piper voice; with one (a file of 63 MB) 173 to 185 MB after long texts.
 BASE_BYTES = 75_000_000
-BYTES_PER_SLOT = 90_000_000
+BYTES_PER_SLOT = 55_000_000
 
 
 class Tts:
