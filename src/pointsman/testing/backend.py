@@ -70,6 +70,7 @@ class ScriptedBackend:
     ) -> None:
         self.name = name
         self.is_managed = is_managed
+        self.can_continue = False
         self.footprint_bytes = footprint_bytes
         self.load_s = load_s
         self.stop_s = stop_s
