@@ -50,7 +50,7 @@ def test_every_example_is_valid(path: Path) -> None:
 
 def test_a_minimal_file_takes_every_default() -> None:
     read = parse(MODEL)
-    assert (read.retry.max_attempts, read.fleet.memory_fraction, read.log.level) == (4, 0.8, "info")
+    assert (read.retry.max_attempts, read.fleet.memory_fraction, read.log.level) == (5, 0.8, "info")
     (model,) = read.models
     assert isinstance(model, OpenAiModel)
     assert model.all_urls() == ("http://x/v1",)
@@ -194,7 +194,7 @@ def test_a_problem_names_its_line_its_key_and_the_remedy(text: str, line: int, s
     assert problems(text + MODEL) == (f"f:{line}: {said}",)
 
 
-SAMPLING = "temperature, top_p, top_k, min_p, typical_p, seed, repeat_penalty, frequency_penalty, presence_penalty"
+SAMPLING = "temperature, top_p, top_k, min_p, seed, repeat_penalty, frequency_penalty, presence_penalty, typical_p"
 MODELS_REFUSED = [
     ("memory_gb: -1\n", 5, "models[0].memory_gb: must be greater than 0, not `-1`"),
     ("quality: {code: 2}\n", 5, "models[0].quality.code: must be at most 1, not `2`"),
@@ -313,7 +313,7 @@ def test_loopback_needs_no_leave(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "::", "127.example.com"])
 def test_an_open_address_needs_keys(host: str) -> None:
     assert "is open to the network" in problems(f"server: {{host: '{host}'}}\n" + MODEL)[0]
-    keys = f"keys: [{{name: me, sha256: {'0' * 64}}}]\n"
+    keys = f"keys: [{{name: me, sha256: {'b' * 64}}}]\n"
     assert parse(f"server: {{host: '{host}'}}\n{keys}" + MODEL).server.host == host
 
 
@@ -321,10 +321,10 @@ def test_an_open_address_needs_keys(host: str) -> None:
     ("entry", "told"),
     [
         ("{name: me, sha256: pm-secret}", "keys[0].sha256: must be 64 hexadecimal digits"),
-        (f"{{name: me, sha256: {'0' * 64}, models: [z]}}", "keys[0].models[0]: there is no model `z`"),
-        (f"{{name: me, sha256: {'0' * 64}}}, {{name: me, sha256: {'1' * 64}}}", "keys[1].name: stands in another"),
-        (f"{{name: me, sha256: {'0' * 64}}}, {{name: you, sha256: {'0' * 64}}}", "keys[1].sha256: stands in another"),
-        (f"{{name: me, sha256: {'0' * 64}, priority: 10}}", "keys[0].priority: must be at most 9"),
+        (f"{{name: me, sha256: {'b' * 64}, models: [z]}}", "keys[0].models[0]: there is no model `z`"),
+        (f"{{name: me, sha256: {'b' * 64}}}, {{name: me, sha256: {'a' * 64}}}", "keys[1].name: stands in another"),
+        (f"{{name: me, sha256: {'b' * 64}}}, {{name: you, sha256: {'b' * 64}}}", "keys[1].sha256: stands in another"),
+        (f"{{name: me, sha256: {'b' * 64}, priority: 10}}", "keys[0].priority: must be at most 9"),
     ],
 )
 def test_keys_that_could_not_work_are_refused(entry: str, told: str) -> None:

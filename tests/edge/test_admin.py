@@ -290,7 +290,7 @@ def test_a_model_is_loaded_where_one_of_its_instances_is(tmp_path: Path) -> None
     async def scene(yard: Yard) -> None:
         answer = await yard.ask("POST", "/models/pair/load")
         assert (answer.status, answer.body["done"]) == (200, True)
-        assert sorted(one["state"] for one in answer.body["deployments"]) == ["failed", "ready"]
+        assert sorted(one["state"] for one in answer.body["deployments"]) == ["cold", "ready"]
         [one] = (await yard.ask("GET", "/models/pair%231")).body["data"]
         assert (one["id"], one["state"]) == ("pair#1", "ready")
         assert (await yard.ask("POST", "/models/pair%230/load")).status == 503

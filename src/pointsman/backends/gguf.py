@@ -17,6 +17,7 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 STRING, ARRAY = 8, 9
 VOCABULARY = "tokenizer.ggml.tokens"
 ALIGNMENT = "general.alignment"
+MOST_LAYERS = 4096  # more is damage, and would be a list of as many numbers
 MAX_ITEMS = 4096  # per-layer lists are short; of a longer one only the length is kept
 MAX_DIMENSIONS = 4
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
@@ -115,6 +116,8 @@ def _header(facts: dict[str, Fact], tensors: tuple[Tensor, ...], size_bytes: int
         return max(each(name, 1, default))
 
     layers, heads, width = number("block_count"), number("attention.head_count"), number("embedding_length")
+    if not 0 < layers <= MOST_LAYERS:
+        raise ValueError(f"{layers} layers")
     widths = number("attention.key_length", width // heads) + number("attention.value_length", width // heads)
     experts = number("expert_feed_forward_length", 0) * number("expert_used_count", 0)
     return Header(
