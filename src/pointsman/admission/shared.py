@@ -10,19 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from valkey.asyncio import BlockingConnectionPool, Valkey
-from valkey.asyncio.retry import Retry
-from valkey.backoff import NoBackoff
-from valkey.exceptions import ValkeyError
-
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import LocalCounters
 from pointsman.clock import Clock
+from pointsman.valkey_client import FAULTS, client_of
 
 PREFIX = "pointsman:limit:"
-CONNECTIONS = 32
 PAUSE_S = 5.0
-FAULTS = (ValkeyError, OSError, ValueError, asyncio.IncompleteReadError, TimeoutError)
 T = TypeVar("T")
 
 # `buckets.take` and `buckets.charge`; ARGV: per_s, burst, amount, whether to take it in any case. Answers the wait.
@@ -59,18 +53,7 @@ class SharedCounters:
         self._changed = changed
         self._local = LocalCounters(clock)
         self._away_until_s: float | None = None
-        self._pool = BlockingConnectionPool.from_url(
-            url,
-            password=password or None,
-            max_connections=CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            lib_name=None,
-            lib_version=None,
-        )
-        self._client = Valkey(connection_pool=self._pool)
+        self._client = client_of(url, password, timeout_s)
         self._bucket = self._client.register_script(BUCKET)
         self._sum = self._client.register_script(SUM)
 
@@ -98,7 +81,6 @@ class SharedCounters:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.aclose()
-                await self._pool.aclose()
         except FAULTS:
             return  # it is gone already
 

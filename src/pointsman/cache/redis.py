@@ -5,18 +5,10 @@ Invariants: an exception of the library never leaves; a call that is given up cl
 answer cannot become another's (and a record is believed only under the key that it carries).
 """
 
-import asyncio
-
-from valkey.asyncio import BlockingConnectionPool, Valkey
-from valkey.asyncio.retry import Retry
-from valkey.backoff import NoBackoff
-from valkey.exceptions import ValkeyError
-
 from pointsman.cache.store import StoreError, StoreStatistics
+from pointsman.valkey_client import FAULTS, client_of
 
 PREFIX = "pointsman:cache:"
-CONNECTIONS = 32
-FAULTS = (ValkeyError, OSError, ValueError, asyncio.IncompleteReadError)
 
 
 class Redis:
@@ -24,18 +16,7 @@ class Redis:
 
     def __init__(self, url: str, password: str, timeout_s: float) -> None:
         self._url = url
-        self._pool = BlockingConnectionPool.from_url(
-            url,
-            password=password or None,
-            max_connections=CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            lib_name=None,
-            lib_version=None,
-        )
-        self._client = Valkey(connection_pool=self._pool)
+        self._client = client_of(url, password, timeout_s)
         self._puts = 0
 
     async def get(self, key: bytes) -> bytes | None:
@@ -55,7 +36,6 @@ class Redis:
     async def close(self) -> None:
         try:
             await self._client.aclose()
-            await self._pool.aclose()
         except FAULTS as error:
             raise _said(error) from None
 
