@@ -8,12 +8,11 @@ Tokens are charged when they are known, by the Outcome: no answer is cut for its
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import Counters
-from pointsman.admission.line import Line
+from pointsman.admission.line import Line, Place
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, Refused
 from pointsman.settings import AdmissionSettings, KeySettings
@@ -43,38 +42,42 @@ class Admission:
         self._under_way: Counter[str] = Counter()
         self._charging: set[asyncio.Task[None]] = set()
 
-    @asynccontextmanager
-    async def admit(self, request: Request) -> AsyncIterator[None]:
-        """In, while the context is open. Raises Refused or DeadlineExceeded."""
-        key = self._keys.get(request.tenant)
+    def admit(self, request: Request) -> "Pass":
+        """In, while the context is open. Entering raises Refused or DeadlineExceeded."""
+        return Pass(self, request, self._keys.get(request.tenant))
+
+    async def enter(self, request: Request, key: KeySettings | None) -> Place:
+        """A place inside, to be left once."""
         if key is None:
-            async with self._in_line(request, self._default_priority):
-                yield
-            return
+            return await self._in_line(request, self._default_priority)
         self._check_concurrency(key)
         self._under_way[key.name] += 1
         try:
             await self._check_rates(key)
-            async with self._in_line(request, key.priority):
-                yield
-        finally:
+            return await self._in_line(request, key.priority)
+        except BaseException:
+            self._under_way[key.name] -= 1
+            raise
+
+    def leave(self, place: Place, key: KeySettings | None) -> None:
+        """Give the place back."""
+        self.line.leave(place)
+        if key is not None:
             self._under_way[key.name] -= 1
 
-    @asynccontextmanager
-    async def _in_line(self, request: Request, priority: int) -> AsyncIterator[None]:
-        timeout_s = min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
+    async def _in_line(self, request: Request, priority: int) -> Place:
         place = self.line.place(priority)
+        if self.line.enter_nowait(place):
+            return place
+        timeout_s = min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                await place.__aenter__()
+                await self.line.enter(place)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The request waited {timeout_s:g} s to be let in: {self.line.waiting} wait; try again later"
             ) from None
-        try:
-            yield
-        finally:
-            self.line.leave(place)
+        return place
 
     def _check_concurrency(self, key: KeySettings) -> None:  # 1
         if key.max_concurrent is not None and self._under_way[key.name] >= key.max_concurrent:
@@ -131,6 +134,27 @@ class Admission:
 
     def __repr__(self) -> str:
         return f"Admission({len(self._keys)} keys, {self.line!r})"
+
+
+class Pass:
+    """One request's admission: a context without a generator, for every request comes through here."""
+
+    __slots__ = ("_admission", "_key", "_place", "_request")
+
+    def __init__(self, admission: Admission, request: Request, key: KeySettings | None) -> None:
+        self._admission = admission
+        self._request = request
+        self._key = key
+        self._place: Place | None = None
+
+    async def __aenter__(self) -> None:
+        self._place = await self._admission.enter(self._request, self._key)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._place is not None:
+            self._admission.leave(self._place, self._key)
 
 
 def _token_rate(per_minute: float) -> Rate:

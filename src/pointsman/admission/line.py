@@ -69,10 +69,16 @@ class Line:
         self._number += 1
         return Place(self, priority, self._number)
 
+    def enter_nowait(self, place: Place) -> bool:
+        """Take the place where nobody goes before; False where one has to wait."""
+        if self._inside >= self._width or (self._waiting and self._waiting[0] < place):
+            return False
+        self._take(place)
+        return True
+
     async def enter(self, place: Place) -> None:
         """Return with the place taken. Raises Refused `queue_full`."""
-        if self._inside < self._width and not (self._waiting and self._waiting[0] < place):  # 1
-            self._take(place)
+        if self.enter_nowait(place):  # 1
             return
         if len(self._waiting) >= self._most_waiting:
             last = max(self._waiting, default=None)
