@@ -117,7 +117,6 @@ class Why(StrEnum):
 
     EVICTED = "evicted"
     EXPIRED = "expired"
-    UNUSED = "unused"
     RESTED = "rested"
     UNLOADED = "unloaded"
     UNHEALTHY = "unhealthy"
