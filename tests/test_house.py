@@ -373,7 +373,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transformers": ("src/pointsman/backends/worker/transformers",),
     "local": ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py"),
     "encoder": ("src/pointsman/encoder/",),
-    "valkey": ("src/pointsman/cache/redis.py", "src/pointsman/admission/shared.py"),
+    "valkey": ("src/pointsman/valkey_client.py", "src/pointsman/cache/redis.py", "src/pointsman/admission/shared.py"),
     "learn": ("src/pointsman/learning/", "src/pointsman/calibration/", "src/pointsman/fleet/trace.py"),
 }
 NEEDS_NOTHING = ""
