@@ -263,6 +263,14 @@ class Rejected(Value, frozen=True):
     why: str
 
 
+class Assignment(Value, frozen=True):
+    """What chance had a say in: the arm of an experiment, with the probability with which it was chosen."""
+
+    experiment: str
+    arm: str
+    propensity: float
+
+
 class Plan(Value, frozen=True):
     """Who should answer, best first. Without candidates `problem` is a code of `errors.TABLE`, `reason` the remedy."""
 
@@ -271,6 +279,7 @@ class Plan(Value, frozen=True):
     strategy: str
     reason: str
     problem: str = ""
+    assignment: Assignment | None = None
 
 
 class WhatIf(Value, frozen=True):

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from pointsman.clock import Clock
 from pointsman.ledger.conversations import conversation_of
-from pointsman.ledger.reading import answered_by, confidence_of, ending_of, fallback_from
+from pointsman.ledger.reading import answered_by, confidence_of, ending_of, experiment_of, fallback_from
 from pointsman.ledger.usage import estimate_of_body, usage_of
 from pointsman.ledger.watch import WatchedEvents
 from pointsman.types import Attempt, Outcome, Plan, Reply, Request, RoutingMetadata, Signals, Usage, Value
@@ -203,7 +203,7 @@ class Entry:
             fallback_used=not self._found.model_id and bool(fallback_from(self._plan, model_id)),
             attempts=len(self._attempts),
             cache=self._found.how,
-            experiment=None,
+            experiment=experiment_of(self._plan),
             total_time_seconds=round(now_s - self._since_s(), 6),
             request_id=self._request.id,
             context=self._request.context or UNSET,

@@ -100,3 +100,10 @@ def model_of(outcome: Outcome) -> str:
     if outcome.plan is not None and outcome.plan.candidates:
         return outcome.plan.candidates[0].model_id
     return outcome.asked_model
+
+
+def experiment_of(plan: Plan | None) -> str | None:
+    """`experiment:arm`, where one had a say in the plan."""
+    if plan is None or plan.assignment is None:
+        return None
+    return f"{plan.assignment.experiment}:{plan.assignment.arm}"
