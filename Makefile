@@ -24,7 +24,7 @@ tour: $(VENV)/.dev ## everything a running server can do, with the openai packag
 
 test: $(VENV)/.dev ## checks, then every test, real engines included
 	@$(BIN)/python scripts/check.py
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.dev ## format, lint, types, layers
 	@$(BIN)/python scripts/check.py
