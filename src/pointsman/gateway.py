@@ -50,7 +50,8 @@ class Gateway:
             if kept := entry.sought(await seat.similar(signals)):
                 yield kept
                 return
-            plan = entry.planned(self.router.decide(request, signals, self.world(request)))
+            world = self.world(request)
+            plan = entry.planned(self.router.decide(request, signals, world), world)
             async with self.dispatch.run(request, plan, entry) as reply:
                 yield seat.keep(entry.watch(reply), signals)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 
 from pointsman.labels import Breaker, Complexity, Intent, Kind, Modality, Tier, UseCase
+from pointsman.types_trace import Trace
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +117,7 @@ class Request(Value, frozen=True):
     prefix: str = ""
     prefix_tokens: int = 0
     context: "Context | None" = None
+    trace: Trace | None = None
 
 
 # ---------------------------------------------------------------- what it is
@@ -376,7 +378,7 @@ class Usage(Value, frozen=True):
 class Attempt(Value, frozen=True):
     """One try at one deployment. `error` is empty where it succeeded, else a code of `errors.TABLE`.
 
-    `raced`: the deployment it was raced against and that lost, empty for none; `is_hedge`: it was the later one.
+    `ended_s`: when it failed or had its first content. `raced`: the deployment it was raced against and that lost, empty for none; `is_hedge`: it was the later one.
     """
 
     deployment_id: str
@@ -388,6 +390,7 @@ class Attempt(Value, frozen=True):
     detail: str = ""
     is_hedge: bool = False
     raced: str = ""
+    ended_s: float = 0.0
 
 
 class Reply(Value, frozen=True):
@@ -476,3 +479,9 @@ class Outcome(Value, frozen=True):
     cache: str = "bypass"
     cached_model: str = ""
     saved: Usage = Usage()
+    arrived_s: float = 0.0
+    limits: Limits = Limits()
+    world: World | None = None
+    prompt_digest: str = ""
+    prompt: str = ""
+    trace: Trace | None = None

@@ -13,10 +13,11 @@ from msgspec import UNSET
 
 from pointsman.clock import Clock
 from pointsman.ledger.conversations import conversation_of
+from pointsman.ledger.prompts import Prompts
 from pointsman.ledger.reading import answered_by, confidence_of, ending_of, experiment_of, fallback_from
 from pointsman.ledger.usage import estimate_of_body, usage_of
 from pointsman.ledger.watch import WatchedEvents
-from pointsman.types import Attempt, Outcome, Plan, Reply, Request, RoutingMetadata, Signals, Usage, Value
+from pointsman.types import Attempt, Outcome, Plan, Reply, Request, RoutingMetadata, Signals, Usage, Value, World
 from pointsman.types_cache import Found
 
 NOT_SOUGHT = Found(how="bypass")
@@ -39,11 +40,14 @@ class LedgerStatistics(Value, frozen=True):
 
 
 class Ledger:
-    """Opens entries. `names` gives a model's long name by its id."""
+    """Opens entries. `names` gives a model's long name by its id, `prompts` says what is kept of one."""
 
-    def __init__(self, clock: Clock, sinks: tuple[Sink, ...], names: Mapping[str, str]) -> None:
+    def __init__(
+        self, clock: Clock, sinks: tuple[Sink, ...], names: Mapping[str, str], prompts: Prompts | None = None
+    ) -> None:
         self.clock = clock
         self.names = names
+        self.prompts = prompts or Prompts()
         self._sinks = sinks
         self._opened = 0
         self._closed = 0
@@ -110,6 +114,7 @@ class Entry:
         "_stream",
         "_upstream_s",
         "_watched_s",
+        "_world",
     )
 
     def __init__(self, ledger: Ledger, request: Request) -> None:
@@ -121,6 +126,7 @@ class Entry:
         self._found = NOT_SOUGHT
         self._signals: Signals | None = None
         self._plan: Plan | None = None
+        self._world: World | None = None
         self._attempts: list[Attempt] = []
         self._attempted_s = self._upstream_s = self._paused_s = 0.0
         self._watched_s: float | None = None
@@ -155,9 +161,10 @@ class Entry:
         self._measured_s = self._planned_s = self._clock.now()
         return signals
 
-    def planned(self, plan: Plan) -> Plan:
-        """Who should answer. Returned as it came."""
+    def planned(self, plan: Plan, world: World | None = None) -> Plan:
+        """Who should answer, in the world as it was. The plan is returned as it came."""
         self._plan = plan
+        self._world = world
         self._planned_s = self._clock.now()
         return plan
 
@@ -246,6 +253,11 @@ class Entry:
             cache=self._found.how,
             cached_model=self._found.model_id,
             saved=usage if is_kept else Usage(),
+            arrived_s=since_s,
+            limits=request.limits,
+            world=self._world,
+            prompt_digest=self._ledger.prompts.digest(request),
+            prompt=self._ledger.prompts.kept(request),
         )
 
     def _answered_s(self, now_s: float) -> float:

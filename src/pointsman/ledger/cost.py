@@ -1,0 +1,74 @@
+"""What a request cost, and what it would have cost at the baseline: "always the large one". Pure.
+
+Knows: prices, who serves what, GPUs and slots of a deployment. Does not know: who asks.
+
+Money is `cost_per_mtok` times all tokens that the answer reports, prompt and completion alike: the settings know one
+price a model. Tokens of an attempt that failed are known to nobody, so they cost nothing here. The baseline is the
+same tokens at the baseline model's price; where that model does not serve the kind of request there was no choice, and
+the baseline is the cost itself. A kept answer costs nothing; its baseline is what it would have taken to give it.
+"""
+
+from collections.abc import Iterable
+
+from pointsman.types import Kind, ModelCard, Outcome, Usage, Value, World
+
+MTOK = 1_000_000
+
+
+class Spent(Value, frozen=True):
+    """Of one request. `gpu_s`: the upstream's time times the GPUs of the deployment that answered, by its slots."""
+
+    cost: float
+    baseline_cost: float
+    gpu_s: float
+
+
+class Prices:
+    """Prices of the configured models. `baseline`: the model all is compared with; default: the dearest for chat, of
+    equals the largest."""
+
+    def __init__(self, cards: Iterable[ModelCard], baseline: str | None = None) -> None:
+        self._cards = {card.id: card for card in cards}
+        self.baseline = baseline or _dearest(self._cards.values())
+
+    def per_mtok(self, model_id: str) -> float:
+        """0 for a model that is not configured, as for one that is free."""
+        card = self._cards.get(model_id)
+        return card.cost_per_mtok if card else 0.0
+
+    def spent(self, outcome: Outcome) -> Spent:
+        """What the Outcome's tokens and time come to."""
+        answered = outcome.attempts[-1].model_id if outcome.attempts else ""
+        cost = _money(outcome.usage, self.per_mtok(answered))
+        tokens = outcome.saved if outcome.cached_model else outcome.usage
+        card = self._cards.get(self.baseline)
+        alone = _money(outcome.saved, self.per_mtok(outcome.cached_model)) if outcome.cached_model else cost
+        baseline = _money(tokens, card.cost_per_mtok) if card and outcome.kind in card.kinds else alone
+        return Spent(cost=cost, baseline_cost=baseline, gpu_s=_gpu_s(outcome))
+
+    def __repr__(self) -> str:
+        return f"Prices({len(self._cards)} models, against {self.baseline or 'nothing'})"
+
+
+def _dearest(cards: Iterable[ModelCard]) -> str:
+    """Without prices the largest stands for the dearest; without either, nobody."""
+    chat = [card for card in cards if Kind.CHAT in card.kinds and (card.cost_per_mtok or card.size_bytes)]
+    return max(chat, key=lambda card: (card.cost_per_mtok, card.size_bytes)).id if chat else ""
+
+
+def _money(usage: Usage, per_mtok: float) -> float:
+    return usage.total_tokens * per_mtok / MTOK
+
+
+def _gpu_s(outcome: Outcome) -> float:
+    if not outcome.attempts or not outcome.upstream_s:
+        return 0.0
+    return outcome.upstream_s * gpus_a_slot(outcome.world, outcome.attempts[-1].deployment_id)
+
+
+def gpus_a_slot(world: World | None, deployment_id: str) -> float:
+    """How many GPUs one of its slots has to itself, on an even share; 0 where it uses none or is not known."""
+    for view in world.deployments if world else ():
+        if view.id == deployment_id:
+            return sum(1 for _, size_bytes in view.gpu_bytes if size_bytes) / max(view.slots, 1)
+    return 0.0
