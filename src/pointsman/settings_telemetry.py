@@ -1,0 +1,41 @@
+"""Who is told what happens here: the sections `telemetry` (traces) and `alerts[]` (webhooks)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pointsman.settings_base import Section, Share, Url, Variable, Words
+
+
+class TelemetrySettings(Section):
+    """Traces, sent to an OpenTelemetry collector; needs the extra `telemetry`. No prompt and no answer is in them."""
+
+    otlp_endpoint: Url | None = Field(
+        None, description="Base URL of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318; none: off."
+    )
+    sample: Share = Field(
+        0.1, description="Share of the requests without a trace of their own that are traced; a caller's word counts."
+    )
+    service_name: Words = Field("pointsman", description="`service.name` of the spans.")
+    timeout_s: float = Field(5.0, gt=0, description="A batch that is not taken within this is given up, and counted.")
+
+
+class AlertSettings(Section):
+    """A webhook that hears of events as they happen, as JSON. Failures are counted; nothing waits for it."""
+
+    url: Url = Field(description="Where events are POSTed. Redirects are not followed.")
+    severity: Literal["info", "warning", "error"] = Field("error", description="The least severe event it hears of.")
+    events: tuple[Words, ...] = Field(
+        (),
+        description="These events, whatever their severity, by their names in the log; empty: by severity.",
+    )
+    secret_env: Variable | None = Field(
+        None,
+        description="The variable that holds the secret for `X-Pointsman-Signature`; default: unsigned.",
+    )
+    text: Words = Field(
+        "[{severity}] {source}: {message}",
+        description="The member `text`, which Slack and its like show; {event}, {severity}, {message}, {source}.",
+    )
+    quiet_s: float = Field(300, ge=0, description="The same event of the same model is told once in this time.")
+    per_minute: int = Field(30, ge=1, description="More are dropped, and counted.")
