@@ -365,7 +365,8 @@ def test_tests_replace_nothing_of_ours() -> None:
 
 IMPORT_NAMES = {
     "opencv-python-headless": "cv2", "piper-tts": "piper", "pillow": "PIL", "python-multipart": "python_multipart",
-    "pyyaml": "yaml", "scikit-learn": "sklearn",
+    "pyyaml": "yaml", "scikit-learn": "sklearn", "opentelemetry-sdk": "opentelemetry",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
 }  # fmt: skip
 
 # Which parts may need more than the base install, and which extra it is.
@@ -374,6 +375,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "local": ("src/pointsman/backends/worker/", "src/pointsman/testing/samples.py"),
     "encoder": ("src/pointsman/encoder/",),
     "valkey": ("src/pointsman/valkey_client.py", "src/pointsman/cache/redis.py", "src/pointsman/admission/shared.py"),
+    "telemetry": ("src/pointsman/ledger/otlp.py",),
     "learn": ("src/pointsman/learning/", "src/pointsman/calibration/", "src/pointsman/fleet/trace.py"),
 }
 NEEDS_NOTHING = ""

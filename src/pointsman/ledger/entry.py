@@ -122,7 +122,7 @@ class Entry:
         self._clock = ledger.clock
         self._request = request
         self._began_s = self._measured_s = self._planned_s = self._clock.now()
-        self._received_unix_s = self._clock.unix()
+        self._received_unix_s = self._clock.unix() - (self._began_s - self._since_s())
         self._found = NOT_SOUGHT
         self._signals: Signals | None = None
         self._plan: Plan | None = None
@@ -254,6 +254,7 @@ class Entry:
             cached_model=self._found.model_id,
             saved=usage if is_kept else Usage(),
             arrived_s=since_s,
+            trace=request.trace,
             limits=request.limits,
             world=self._world,
             prompt_digest=self._ledger.prompts.digest(request),
