@@ -94,7 +94,7 @@ def test_a_running_fleet_is_shown_and_changed(tmp_path: Path) -> None:
 
 
 def test_the_key_is_read_from_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEET_ADMIN", "a-long-key")
+    monkeypatch.setenv("FLEET_ADMIN", "a-long-and-random-key")
     with server(tmp_path, ", admin_key_env: FLEET_ADMIN") as (_, file):
         assert run("models", "--config", str(file)).exit_code == 0
         for wrong in ("", "another-key"):

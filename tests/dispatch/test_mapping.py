@@ -4,7 +4,7 @@ import pytest
 
 from pointsman.dispatch.mapping import check_answer, error_of, refusal
 from pointsman.errors import NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
-from pointsman.types import JsonPayload, Kind, Plan, Rejected, Request
+from pointsman.types import JsonPayload, Kind, Plan, Rejected, Request, Turn
 
 
 def asked(kind: Kind = Kind.CHAT) -> Request:
@@ -108,3 +108,11 @@ def test_a_plan_without_candidates_becomes_the_error_the_caller_can_act_on() -> 
     incapable = refusal(empty(""))
     assert isinstance(incapable, NoCapableModel)
     assert incapable.rejected[0].why == "cannot see images"
+
+
+def test_an_upstream_that_says_the_prompt_back_is_cut_short() -> None:
+    said = "My number is 4929 1234 5678 9012, what do I do with it?"
+    body = b'{"error":{"message":"cannot parse \'My number is 4929 1234 5678 90\' at column 3"}}'
+    turns = (Turn(role="system", text="parse"), Turn(role="user", text=said))
+    assert error_of(400, body, "m", turns=turns).message == "`m` refused the request: cannot parse '[the prompt]"
+    assert "4929" in error_of(400, body, "m").message

@@ -25,6 +25,7 @@ import msgspec
 from pointsman.backends.worker.keeper import descendants
 from pointsman.clock import Clock
 from pointsman.errors import UpstreamError
+from pointsman.redact import SECRET_NAME, Redactor
 from pointsman.types import Exit
 
 TAIL_BYTES = 4096
@@ -35,7 +36,6 @@ OUT_OF_MEMORY = re.compile(
     r"(?i)out of memory|OutOfMemory|bad_alloc|MemoryError|insufficient memory|No available memory"
     r"|(cannot|can't|unable to|failed to|could not) allocate|cudaMalloc failed|less than desired GPU memory"
 )
-SECRET = re.compile(r"(?i)(^|_)(key|token|secret|password|credentials?)s?($|_)")
 
 
 class _Announcement(msgspec.Struct):
@@ -49,13 +49,16 @@ class _Done(msgspec.Struct):
 class ChildProcess:
     """A running child. Made by `spawn`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], cord: socket.socket, log_path: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], cord: socket.socket, log_path: Path, hide: Redactor | None = None
+    ) -> None:
         self.pid = process.pid
         self.port = 0
         self.ready_in_s = 0.0
         self._process = process
         self._cord = cord
         self._log_path = log_path
+        self._hide = hide or Redactor()
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         threading.Thread(target=self._wait, name=f"wait-{self.pid}", daemon=True).start()
@@ -76,7 +79,9 @@ class ChildProcess:
         Raises UpstreamError `loading_failed` with the child's last words where it ends or stays silent.
         """
         started_s = clock.now()
-        child = cls(*_popen(argv, log_path, env), log_path)
+        hide = Redactor.of(os.environ)
+        hide.learn(dict(env))
+        child = cls(*_popen(argv, log_path, env), log_path, hide)
         try:
             async with asyncio.timeout(ready_timeout_s):
                 await child._handshake(config)
@@ -143,14 +148,14 @@ class ChildProcess:
                     os.kill(pid, signal.SIGKILL)
 
     def log_tail(self) -> str:
-        """The last lines it wrote."""
+        """The last lines it wrote, without secrets: errors quote them, and the states of models."""
         try:
             with self._log_path.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
                 lines = log.read().decode("utf-8", "replace").splitlines()
         except OSError as error:
             return f"(no log: {error})"
-        return "\n".join(lines[-TAIL_LINES:])
+        return self._hide("\n".join(lines[-TAIL_LINES:]))
 
     def trim_log(self) -> None:
         """Keep a long-lived child's log bounded: past the limit it becomes the previous log and starts anew."""
@@ -242,7 +247,7 @@ def _kill_group(leader: int) -> None:
 
 def _without_secrets() -> dict[str, str]:
     """Our environment, less what looks like a credential: an engine needs no key of a remote model."""
-    return {name: value for name, value in os.environ.items() if not SECRET.search(name)}
+    return {name: value for name, value in os.environ.items() if not SECRET_NAME.search(name)}
 
 
 def _previous(log_path: Path) -> Path:

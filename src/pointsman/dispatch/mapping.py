@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 
 from pointsman.errors import TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
-from pointsman.types import Kind, Plan, Request
+from pointsman.types import Kind, Plan, Request, Turn
 
 CALLER_AT_FAULT = frozenset({400, 406, 409, 411, 413, 415, 422})
 MAX_MESSAGE_CHARS = 500
+QUOTE_CHARS = 24
+SHORTEST_QUOTE_CHARS = 8
+"""Shorter words are nobody's secret, and part of ordinary sentences."""
 
 
 class _Detail(msgspec.Struct):
@@ -45,10 +48,13 @@ _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def error_of(status: int, body: bytes, model_id: str, retry_after_s: float | None = None) -> PointsmanError:
-    """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault."""
+def error_of(
+    status: int, body: bytes, model_id: str, retry_after_s: float | None = None, turns: tuple[Turn, ...] = ()
+) -> PointsmanError:
+    """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault. Where it says the
+    caller's `turns` back, it is not listened to any further: errors are kept and counted, prompts are not."""
     detail = _detail_of(body)
-    said = detail.message[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
+    said = _unquoted(detail.message, turns)[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
     if _is_too_long(status, detail):
         numbers = f" ({detail.n_prompt_tokens} prompt tokens, {detail.n_ctx} allowed)" if detail.n_ctx else ""
         remedy = "shorten it, or name a model with a longer context"
@@ -72,6 +78,13 @@ def error_of(status: int, body: bytes, model_id: str, retry_after_s: float | Non
     return UpstreamError(
         f"`{model_id}` answered HTTP {status}: {said}", upstream_status=status, retry_after_s=retry_after_s or 0.0
     )
+
+
+def _unquoted(said: str, turns: tuple[Turn, ...]) -> str:
+    """The words up to where they begin to quote a turn."""
+    begun = (turn.text.strip()[:QUOTE_CHARS] for turn in turns)
+    found = [at for words in begun if len(words) >= SHORTEST_QUOTE_CHARS and (at := said.find(words)) >= 0]
+    return f"{said[: min(found)]}[the prompt]" if found else said
 
 
 def _is_too_long(status: int, detail: _Detail) -> bool:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from pointsman.errors import ConfigError, RequestError
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+SHORTEST_KEY, FEWEST_CHARACTERS = 16, 8
+"""Whoever may reach the port may guess: a key that is shorter, or of fewer different characters, is none."""
 REMEDY = "set `server.admin_key_env` and send `Authorization: Bearer KEY`"
 
 
@@ -29,11 +31,14 @@ class Gate:
 
     @classmethod
     def of(cls, variable: str | None, environ: Mapping[str, str]) -> Self:
-        """The key in that variable. Raises ConfigError where it is named and holds nothing."""
+        """The key in that variable. Raises ConfigError where it holds nothing, or what could be guessed."""
         key = environ.get(variable, "").strip() if variable else ""
         if variable and not key:
             said = f"the variable {variable} is not set; set it to a long random key, or remove the setting"
             raise ConfigError((f"server.admin_key_env: {said}",))
+        if key and (len(key) < SHORTEST_KEY or len(set(key)) < FEWEST_CHARACTERS):
+            said = f"the key in {variable} could be guessed; take {SHORTEST_KEY} random characters or more"
+            raise ConfigError((f"server.admin_key_env: {said}, such as `openssl rand -hex 32` prints",))
         return cls(key)
 
     def check(self, client: str, headers: Mapping[str, str]) -> None:

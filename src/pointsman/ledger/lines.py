@@ -4,10 +4,12 @@ Invariants: no prompt, no answer, no key, no error text (an upstream's may quote
 names, labels of closed sets, codes and numbers. The field order is part of the contract.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
 from pointsman.ledger.reading import answered_by, fallback_from
+from pointsman.redact import redact
 from pointsman.types import Attempt, Outcome, Scored, Value
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -20,7 +22,7 @@ LEVEL_OF: dict[str, Level] = {
     "error": "error",
 }
 MAX_NAME_CHARS = 128
-"""Callers choose `model` and may choose the request id: neither may fill the log."""
+"""Callers choose `model` and may choose the request id: neither may fill the log, or write a key into it."""
 
 
 class AttemptLine(Value, frozen=True):
@@ -83,8 +85,8 @@ class Event(Value, frozen=True):
     details: tuple[tuple[str, str | int | float | bool | None], ...] = ()
 
 
-def line_of(outcome: Outcome) -> RequestLine:
-    """The canonical line of an Outcome, stamped with the moment it ended."""
+def line_of(outcome: Outcome, hide: Callable[[str], str] = redact) -> RequestLine:
+    """The canonical line of an Outcome, stamped with the moment it ended; `hide` sees whatever a caller chose."""
     signals = outcome.signals
     use_case, use_case_p = _label(signals.use_case if signals else None)
     intent, intent_p = _label(signals.intent if signals else None)
@@ -95,10 +97,10 @@ def line_of(outcome: Outcome) -> RequestLine:
         ts=datetime.fromtimestamp(outcome.received_unix_s + outcome.total_s, UTC),
         level=LEVEL_OF[outcome.status],
         event="request",
-        request_id=outcome.request_id[:MAX_NAME_CHARS],
+        request_id=hide(outcome.request_id)[:MAX_NAME_CHARS],
         tenant=outcome.tenant[:MAX_NAME_CHARS],
         kind=outcome.kind,
-        asked_model=outcome.asked_model[:MAX_NAME_CHARS],
+        asked_model=hide(outcome.asked_model[: 4 * MAX_NAME_CHARS])[:MAX_NAME_CHARS],
         model=model,
         fallback_from=fallback_from(outcome.plan, model),
         status=outcome.status,

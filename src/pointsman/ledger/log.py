@@ -17,6 +17,7 @@ from pointsman.clock import Clock
 from pointsman.ledger.lines import LEVELS, Event, Level, line_of
 from pointsman.ledger.terminal import event_line, request_line
 from pointsman.ledger.writer import LineWriter
+from pointsman.redact import Redactor
 from pointsman.types import Outcome, Request
 
 STDERR = 2
@@ -27,9 +28,16 @@ class Log:
     """A sink. `human` makes short coloured lines instead of JSON; `requests` false leaves only events."""
 
     def __init__(
-        self, writer: LineWriter, clock: Clock, level: Level = "info", requests: bool = True, human: bool = False
+        self,
+        writer: LineWriter,
+        clock: Clock,
+        level: Level = "info",
+        requests: bool = True,
+        human: bool = False,
+        hide: Redactor | None = None,
     ) -> None:
         self._writer = writer
+        self._hide = hide or Redactor()
         self._clock = clock
         self._level = level
         self._floor = LEVELS[level]
@@ -39,9 +47,12 @@ class Log:
         self._dropped_reported = 0
 
     @classmethod
-    def to_stderr(cls, clock: Clock, level: Level = "info", requests: bool = True) -> Self:
+    def to_stderr(
+        cls, clock: Clock, level: Level = "info", requests: bool = True, hide: Redactor | None = None
+    ) -> Self:
         """Standard error: short lines where a person reads it on a terminal, JSON everywhere else."""
-        return cls(LineWriter(STDERR), clock, level=level, requests=requests, human=os.isatty(STDERR))
+        human = os.isatty(STDERR)
+        return cls(LineWriter(STDERR), clock, level=level, requests=requests, human=human, hide=hide)
 
     def opened(self, request: Request) -> None:
         """Nothing: a request is one line, written when it has ended."""
@@ -50,20 +61,18 @@ class Log:
         """Write the request's line."""
         if not self._requests:
             return
-        line = line_of(outcome)
+        line = line_of(outcome, self._hide)
         if LEVELS[line.level] >= self._floor:
             self._put(request_line(line) if self._human else self._encode(line) + b"\n")
 
     def event(self, event: Event) -> None:
         """Write one event of the server's life."""
         if LEVELS[event.level] >= self._floor:
-            self._put(self._event_line(event))
+            self._put(self._hide(self._event_line(event).decode()).encode())
 
     def unforeseen(self, request_id: str, error: Exception) -> None:
         """Write where an exception that nobody mapped came from; not its text, which may quote a prompt."""
-        frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
-        where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-        details = (("request_id", request_id), ("type", type(error).__name__), ("where", where))
+        details = (("request_id", request_id), ("type", type(error).__name__), ("where", place_of(error)))
         self.event(Event(name="unforeseen_error", message="A defect in this server", level="error", details=details))
 
     def close(self) -> None:
@@ -93,3 +102,9 @@ class Log:
 
     def __repr__(self) -> str:
         return f"Log({self._level}, {'human' if self._human else 'json'}, {self._writer!r})"
+
+
+def place_of(error: BaseException) -> str:
+    """Where it was raised, innermost first."""
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
