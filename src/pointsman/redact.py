@@ -18,7 +18,7 @@ SHORTEST = 8
 """A shorter value would hide ordinary words."""
 NAMED = r"(?:api|admin|access|auth|secret|private|hf)[-_ ]?(?:key|token)s?|password|authorization"
 SHAPES = (
-    re.compile(rf"(?i)(?P<keep>(?:{NAMED})[\"'\\]*\s*[:=]\s*[\[\"'\\]*(?:bearer\s+)?)[^\s\"'`,\]}}\\]{{4,}}"),
+    re.compile(rf"(?i)(?P<keep>(?:{NAMED})[\"'\\]*\s*[:=]\s*[\[\"'\\]*(?:bearer\s+)?)(?!bearer\b)[^\s\"'`,\]}}\\]{{4,}}"),
     re.compile(r"(?i)(?P<keep>--[\w-]*(?:key|token|password)[\"'\\,=\s]+)[^\s\"',\]\\]+"),
     re.compile(r"(?i)(?P<keep>(?:bearer|basic)\s+)[a-z0-9._~+/=-]{8,}"),
     re.compile(r"(?P<keep>\b(?:hf_|sk-))[A-Za-z0-9_-]{8,}"),
