@@ -32,6 +32,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("retry", settings.RetrySettings),
     ("routing", settings.RoutingSettings),
     ("routing.encoder", settings.EncoderSettings),
+    ("routing.bandit", settings.BanditSettings),
     ("routing.rules[]", settings.RuleSettings),
     ("routing.rules[].set", settings.RuleSet),
     ("routing.weights.*", settings.StrategyWeights),

@@ -19,6 +19,7 @@ from pointsman import settings_file as file
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
 from pointsman.settings_access import AdmissionSettings, KeySettings, MediaSettings
+from pointsman.settings_bandit import BanditSettings
 from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_file import KeyPath
@@ -45,6 +46,7 @@ from pointsman.types import Complexity, Intent, UseCase
 __all__ = [
     "LABELS",
     "AdmissionSettings",
+    "BanditSettings",
     "CacheSettings",
     "CommandModel",
     "CustomModel",
@@ -260,6 +262,7 @@ class RoutingSettings(Section):
         None, description="A quality profile, as `pointsman calibrate` and `pointsman quality fit` write them."
     )
     encoder: EncoderSettings = Field(EncoderSettings(), description="The second opinion on what is unsure.")
+    bandit: BanditSettings = Field(BanditSettings.model_construct(), description="Learning from verdicts.")
 
 
 class LogSettings(Section):

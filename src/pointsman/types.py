@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 
 from pointsman.labels import Breaker, Complexity, Intent, Kind, Modality, Tier, UseCase
+from pointsman.types_learned import Learned
 from pointsman.types_trace import Trace
 
 
@@ -227,7 +228,7 @@ class World(Value, frozen=True):
     """What `decide` may know of the present: a snapshot, so that a decision can be replayed.
 
     `held_by`: the deployment that answered the turn before of this conversation, empty where there was none.
-    `gpus`: (index, budget, used), in bytes.
+    `gpus`: (index, budget, used), in bytes. `learned`: what verdicts taught, where the settings let them.
     """
 
     deployments: tuple[DeploymentView, ...] = ()
@@ -236,6 +237,7 @@ class World(Value, frozen=True):
     gpus: tuple[tuple[int, int, int], ...] = ()
     ticket: int = 0
     held_by: str = ""
+    learned: tuple[Learned, ...] = ()
 
 
 class Term(Value, frozen=True):
@@ -266,11 +268,15 @@ class Rejected(Value, frozen=True):
 
 
 class Assignment(Value, frozen=True):
-    """What chance had a say in: the arm of an experiment, with the probability with which it was chosen."""
+    """What chance had a say in: the arm of an experiment, with the probability with which it was chosen.
+
+    `odds`: the models that could have been first, each with its probability; empty where that is not told.
+    """
 
     experiment: str
     arm: str
     propensity: float
+    odds: tuple[tuple[str, float], ...] = ()
 
 
 class Plan(Value, frozen=True):

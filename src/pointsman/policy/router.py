@@ -5,20 +5,33 @@ measures. Keeps: settings, read once; nothing that changes.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import groupby
 
+from msgspec.structs import replace
+
+from pointsman.policy import bandit
 from pointsman.policy.ask import NOT_JUDGED, Ask, is_unsure, labels_of, needs_of
 from pointsman.policy.catalogue import cards_of, default_model_of
 from pointsman.policy.filters import Gate, rejection
-from pointsman.policy.judged import incumbent_of, judge
+from pointsman.policy.judged import Judged, incumbent_of, judge
 from pointsman.policy.names import Named, clipped, limited, read_name
 from pointsman.policy.quality import QualityProfile
 from pointsman.policy.reasons import why_chained, why_first, why_none
-from pointsman.policy.scores import FIXED, LAST_RESORT, ROUND_ROBIN, TERMS, Weights, score, weights_by_strategy
+from pointsman.policy.scores import (
+    FIXED,
+    LAST_RESORT,
+    ROUND_ROBIN,
+    TERMS,
+    Weights,
+    quality,
+    score,
+    weights_by_strategy,
+)
 from pointsman.policy.whatif import what_if
 from pointsman.settings import AUTO, STRATEGIES, Settings
 from pointsman.types import (
+    Assignment,
     Candidate,
     DeploymentView,
     ModelCard,
@@ -33,18 +46,25 @@ from pointsman.types import (
 )
 
 READINESS_ROW = [name for name, _ in TERMS].index("readiness")
+QUALITY_ROW = [name for name, _ in TERMS].index("quality")
+INDIFFERENT = frozenset({FIXED, ROUND_ROBIN, LAST_RESORT, "least_busy"})  # strategies that do not ask who is good at it
 Open = list[tuple[ModelCard, DeploymentView]]
 
 
 class Router:
     """Decides who answers. Total: it returns a plan for every request, signals and world."""
 
-    def __init__(self, settings: Settings, profile: QualityProfile | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        profile: QualityProfile | None = None,
+        judge: Callable[[Request, Signals], Judged] | None = None,
+    ) -> None:
+        """`judge`: what graded answers say of a request; default: what the profile says of its words."""
         self.cards = cards_of(settings)
         self._settings = settings
-        self._profile = profile
         self._by_id = {card.id: card for card in self.cards}
-        self._incumbent = incumbent_of(profile, self._by_id) if profile else ""
+        self._judge = judge or (None if profile is None else _judge_of(profile, self._by_id))
         self._ids = tuple(self._by_id)
         self._objectives = tuple(settings.routing.objectives)
         self._default = default_model_of(settings)
@@ -66,6 +86,7 @@ class Router:
            hash of the query decides (same query → same model), between instances of one model the world's ticket (they
            take turns).
         5. Reason: why the first leads the second, and what would have changed it.
+        6. Chance: where `routing.bandit` is on, a model that is nearly the best may be first; `assignment` tells.
 
         With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
         """
@@ -88,18 +109,15 @@ class Router:
         if not able:
             return self._none(named, rejected, strategy)
         own = named.objective if objective is not None and strategy == objective.strategy else ""
-        scored = self._score(ask, able, strategy, world.ticket, own)  # 3
+        scored = self._score(ask, able, strategy, world, own)  # 3
         ranked = _order(scored, request, world.ticket)  # 4
         chain = self._chain(named)
         if chain:
             ranked = tuple(sorted(ranked, key=lambda one: chain.index(one.model_id)))
         reason = why_chained(ranked) if chain else why_first(ranked, rejected, READINESS_ROW)  # 5
-        return Plan(
-            candidates=ranked,
-            rejected=rejected,
-            strategy=strategy,
-            reason=f"{self._preamble(named, strategy, is_off)} {reason}".strip(),
-        )
+        reason = f"{self._preamble(named, strategy, is_off)} {reason}".strip()
+        plan = Plan(candidates=ranked, rejected=rejected, strategy=strategy, reason=reason)
+        return plan if named.model_id else self._explored(plan, request, world)  # 6
 
     def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]:
         """What would have changed the decision. Costs a few decisions: for explanations only."""
@@ -111,8 +129,7 @@ class Router:
         if strategy == FIXED:  # a fixed order leaves nobody without a place
             order += tuple(name for name in self._ids if name not in order)
         unsure = is_unsure(request, signals, self._settings.routing.abstain_below)
-        profile = None if is_off else self._profile
-        judged = NOT_JUDGED if profile is None else judge(profile, request, signals, self._incumbent)
+        judged = NOT_JUDGED if is_off or self._judge is None else self._judge(request, signals)
         return needs_of(request, signals, world, order, self._default if unsure else "", judged)
 
     def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
@@ -151,14 +168,28 @@ class Router:
         able = [(self._by_id[view.model_id], view) for view in world.deployments if view.id in stopped]
         return able, tuple(one for one in rejected if one.deployment_id not in stopped)
 
-    def _score(self, ask: Ask, able: Open, strategy: str, ticket: int, objective: str = "") -> list[Candidate]:
+    def _score(self, ask: Ask, able: Open, strategy: str, world: World, objective: str = "") -> list[Candidate]:
         weights: Weights = self._weights[objective or strategy, ask.complexity]
+        if self._settings.routing.bandit.enabled and strategy not in INDIFFERENT:
+            return [score(ask, card, view, weights, _learned(ask, card, view, weights, world)) for card, view in able]
         if strategy != ROUND_ROBIN:
             return [score(ask, card, view, weights) for card, view in able]
-        in_turn = _rotated([one for one in able if one[1].tier is Tier.HOT], ticket)
-        in_turn += _rotated([one for one in able if one[1].tier is not Tier.HOT], ticket)
+        in_turn = _rotated([one for one in able if one[1].tier is Tier.HOT], world.ticket)
+        in_turn += _rotated([one for one in able if one[1].tier is not Tier.HOT], world.ticket)
         count = len(in_turn)
         return [score(ask, card, view, weights, _turn(place, count)) for place, (card, view) in enumerate(in_turn)]
+
+    def _explored(self, plan: Plan, request: Request, world: World) -> Plan:
+        """A conversation under way stays where it is; a first candidate that others lead by chance says so."""
+        settings = self._settings.routing.bandit
+        if not settings.enabled or plan.strategy in INDIFFERENT or world.held_by or len(plan.candidates) < 2:
+            return plan
+        ready = bandit.ready_in(world)
+        odds = bandit.odds_of(plan.candidates, ready, world.learned, settings)
+        if not odds:
+            return plan
+        ranked, assignment = bandit.drawn(plan.candidates, odds, ready, f"{world.ticket} {request.id}")
+        return replace(plan, candidates=ranked, assignment=assignment, reason=f"{plan.reason}{_tried(assignment)}")
 
     def _none(self, named: Named, rejected: tuple[Rejected, ...], strategy: str) -> Plan:
         if all(one.code in {Gate.NOT_NAMED, Gate.NOT_CONFIGURED} for one in rejected):
@@ -178,6 +209,25 @@ class Router:
 
     def __repr__(self) -> str:
         return f"Router({len(self.cards)} models, {self._settings.routing.strategy})"
+
+
+def _judge_of(profile: QualityProfile, configured: Collection[str]) -> Callable[[Request, Signals], Judged]:
+    incumbent = incumbent_of(profile, configured)
+    return lambda request, signals: judge(profile, request, signals, incumbent)
+
+
+def _learned(ask: Ask, card: ModelCard, view: DeploymentView, weights: Weights, world: World) -> Term:
+    """What verdicts say beyond the quality term."""
+    held, _ = quality(ask, card, view)
+    features = bandit.features_of(ask.label, ask.language, ask.complexity, ask.prompt_tokens, held)
+    known = next((one for one in world.learned if one.model_id == card.id), None)
+    return bandit.term_of(known, features, weights[QUALITY_ROW])
+
+
+def _tried(assignment: Assignment) -> str:
+    if assignment.arm == assignment.odds[0][0]:
+        return ""
+    return f" {assignment.arm} is tried all the same, to learn from it ({assignment.propensity:.1%} likely)."
 
 
 def _order(scored: list[Candidate], request: Request, ticket: int) -> tuple[Candidate, ...]:
