@@ -68,11 +68,11 @@ def test_it_comes_back_with_time(play: Callable[[Scene], None]) -> None:
 def test_a_debt_is_told(play: Callable[[Scene], None]) -> None:
     async def scene(counters: Counters) -> None:
         rate = Rate.per_minute(60, burst=60)
-        assert await counters.in_debt_s("debt", rate) == 0
+        assert await counters.take("debt", rate, 0) == 0
         await counters.charge("debt", rate, 50)
-        assert await counters.in_debt_s("debt", rate) == 0
+        assert await counters.take("debt", rate, 0) == 0
         await counters.charge("debt", rate, 50)
-        assert 35 < await counters.in_debt_s("debt", rate) <= 40
+        assert 35 < await counters.take("debt", rate, 0) <= 40
 
     play(scene)
 
@@ -92,6 +92,37 @@ def test_a_hundred_at_once_take_what_there_is(play: Callable[[Scene], None]) -> 
         assert sum(wait == 0 for wait in waits) == 7
 
     play(scene)
+
+
+def test_places_are_as_many_as_there_are_and_free_at_once_when_they_are_left(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        inside = [await counters.enter("room", 2, 60) for _ in range(3)]
+        assert [leave is not None for leave in inside] == [True, True, False]
+        assert await counters.enter("another", 1, 60)
+        for _ in range(20):
+            one = inside.pop(0)
+            assert one
+            one()
+            inside.insert(1, await counters.enter("room", 2, 60))
+        assert await counters.enter("room", 2, 60) is None
+
+    play(scene)
+
+
+def test_two_gateways_share_their_places_and_one_that_died_gives_them_back() -> None:
+    async def scene() -> None:
+        async with ValkeyServer() as server:
+            one, other = shared(server), shared(server)
+            assert await one.enter("room", 1, 1)
+            assert await other.enter("room", 1, 60) is None
+            await asyncio.sleep(1.1)  # nobody has left: to the other it looks like a death
+            leave = await other.enter("room", 1, 60)
+            assert leave
+            leave()
+            await other.close()
+            await one.close()
+
+    asyncio.run(scene())
 
 
 def test_two_gateways_share_one_limit() -> None:

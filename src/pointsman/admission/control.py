@@ -7,11 +7,11 @@ Tokens are charged when they are known, by the Outcome: no answer is cut for its
 """
 
 import asyncio
-from collections import Counter
+from functools import partial
 from types import TracebackType
 
 from pointsman.admission.buckets import Rate
-from pointsman.admission.counters import Counters
+from pointsman.admission.counters import Counters, Leave
 from pointsman.admission.line import Line, Place
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, Refused
@@ -20,6 +20,8 @@ from pointsman.types import Outcome, Request
 
 DAY_S = 86_400.0
 BUSY_RETRY_S = 1.0
+GRACE_S = 10.0
+"""After its deadline a request is given so long to leave, before a shared store reckons that its process has died."""
 
 
 class Admission:
@@ -39,31 +41,29 @@ class Admission:
         self._counters = counters
         self._clock = clock
         self._timeout_s = timeout_s
-        self._under_way: Counter[str] = Counter()
         self._charging: set[asyncio.Task[None]] = set()
 
     def admit(self, request: Request) -> "Pass":
         """In, while the context is open. Entering raises Refused or DeadlineExceeded."""
         return Pass(self, request, self._keys.get(request.tenant))
 
-    async def enter(self, request: Request, key: KeySettings | None) -> Place:
-        """A place inside, to be left once."""
+    async def enter(self, request: Request, key: KeySettings | None) -> Leave:
+        """Inside, until what is returned is called, once."""
         if key is None:
-            return await self._in_line(request, self._default_priority)
-        self._check_concurrency(key)
-        self._under_way[key.name] += 1
+            return partial(self.line.leave, await self._in_line(request, self._default_priority))
+        leave = await self._one_of_its_own(key)
         try:
             await self._check_rates(key)
-            return await self._in_line(request, key.priority)
+            place = await self._in_line(request, key.priority)
         except BaseException:
-            self._under_way[key.name] -= 1
+            leave()
             raise
 
-    def leave(self, place: Place, key: KeySettings | None) -> None:
-        """Give the place back."""
-        self.line.leave(place)
-        if key is not None:
-            self._under_way[key.name] -= 1
+        def leave_both() -> None:
+            self.line.leave(place)
+            leave()
+
+        return leave_both
 
     async def _in_line(self, request: Request, priority: int) -> Place:
         place = self.line.place(priority)
@@ -79,9 +79,13 @@ class Admission:
             ) from None
         return place
 
-    def _check_concurrency(self, key: KeySettings) -> None:  # 1
-        if key.max_concurrent is not None and self._under_way[key.name] >= key.max_concurrent:
+    async def _one_of_its_own(self, key: KeySettings) -> Leave:  # 1
+        if key.max_concurrent is None:
+            return _nothing
+        leave = await self._counters.enter(f"at_once:{key.name}", key.max_concurrent, self._timeout_s + GRACE_S)
+        if leave is None:
             raise _limited(f"{key.max_concurrent} requests at once (`max_concurrent`)", key, BUSY_RETRY_S)
+        return leave
 
     async def _check_rates(self, key: KeySettings) -> None:
         if key.requests_per_minute is not None:  # 2
@@ -89,7 +93,7 @@ class Admission:
             if wait_s:
                 raise _limited(f"{key.requests_per_minute:g} requests a minute", key, wait_s)
         if key.tokens_per_minute is not None:  # 3
-            wait_s = await self._counters.in_debt_s(f"tokens:{key.name}", _token_rate(key.tokens_per_minute))
+            wait_s = await self._counters.take(f"tokens:{key.name}", _token_rate(key.tokens_per_minute), 0.0)
             if wait_s:
                 raise _limited(f"{key.tokens_per_minute:g} tokens a minute", key, wait_s)
         if key.tokens_per_day is not None:  # 4
@@ -139,22 +143,25 @@ class Admission:
 class Pass:
     """One request's admission: a context without a generator, for every request comes through here."""
 
-    __slots__ = ("_admission", "_key", "_place", "_request")
+    __slots__ = ("_admission", "_key", "_leave", "_request")
 
     def __init__(self, admission: Admission, request: Request, key: KeySettings | None) -> None:
         self._admission = admission
         self._request = request
         self._key = key
-        self._place: Place | None = None
+        self._leave: Leave = _nothing
 
     async def __aenter__(self) -> None:
-        self._place = await self._admission.enter(self._request, self._key)
+        self._leave = await self._admission.enter(self._request, self._key)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._place is not None:
-            self._admission.leave(self._place, self._key)
+        self._leave()
+
+
+def _nothing() -> None:
+    """Nothing is to be left."""
 
 
 def _token_rate(per_minute: float) -> Rate:

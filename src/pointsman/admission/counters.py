@@ -5,7 +5,9 @@ side of the caller.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from pointsman.admission.buckets import Rate, charge, take
@@ -15,15 +17,15 @@ from pointsman.settings import AdmissionSettings
 MOST_KEPT = 10_000
 
 
+Leave = Callable[[], None]
+
+
 class Counters(Protocol):
-    """Buckets and daily sums by name. None of them raises: what cannot be asked is let through and counted."""
+    """Buckets, daily sums and places by name. None of them raises: what cannot be asked is let through and counted."""
 
-    async def take(self, name: str, rate: Rate) -> float:
-        """Take one; 0, or how many seconds to wait where there is none."""
-        ...
-
-    async def in_debt_s(self, name: str, rate: Rate) -> float:
-        """How long until something is there again; 0 where it is."""
+    async def take(self, name: str, rate: Rate, amount: float = 1.0) -> float:
+        """Take so much; 0, or how many seconds to wait where it is not there. Of an amount of 0: until the debt is
+        paid."""
         ...
 
     async def charge(self, name: str, rate: Rate, amount: float) -> None:
@@ -32,6 +34,11 @@ class Counters(Protocol):
 
     async def add(self, name: str, amount: float, keep_s: float) -> float:
         """Add to a sum that is forgotten after `keep_s`; the sum."""
+        ...
+
+    async def enter(self, name: str, most: int, keep_s: float) -> Leave | None:
+        """One of `most` places, to be left by calling once what is returned; None where all are taken. A place that
+        nobody left, because its process died, is free again after `keep_s`."""
         ...
 
     async def close(self) -> None:
@@ -56,15 +63,12 @@ class LocalCounters:
         self._clock = clock
         self._full_at_s: dict[str, float] = {}
         self._sums: dict[str, tuple[float, float]] = {}
+        self._inside: Counter[str] = Counter()
 
-    async def take(self, name: str, rate: Rate) -> float:
-        taken = take(self._full_at_s.get(name, 0.0), self._clock.now(), rate)
+    async def take(self, name: str, rate: Rate, amount: float = 1.0) -> float:
+        taken = take(self._full_at_s.get(name, 0.0), self._clock.now(), rate, amount)
         self._keep(name, taken.full_at_s)
         return taken.wait_s
-
-    async def in_debt_s(self, name: str, rate: Rate) -> float:
-        debt_s = self._full_at_s.get(name, 0.0) - self._clock.now()
-        return max(0.0, debt_s - rate.burst / rate.per_s)
 
     async def charge(self, name: str, rate: Rate, amount: float) -> None:
         self._keep(name, charge(self._full_at_s.get(name, 0.0), self._clock.now(), rate, amount))
@@ -77,6 +81,17 @@ class LocalCounters:
         if len(self._sums) > MOST_KEPT:
             self._sums = {key: value for key, value in self._sums.items() if value[1] > now_s}
         return total
+
+    async def enter(self, name: str, most: int, keep_s: float) -> Leave | None:  # noqa: ARG002  # the protocol's
+        if self._inside[name] >= most:
+            return None
+        self._inside[name] += 1
+        return partial(self._leave, name)
+
+    def _leave(self, name: str) -> None:
+        self._inside[name] -= 1
+        if not self._inside[name]:
+            del self._inside[name]
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -7,11 +7,13 @@ The store's own clock is the one clock of a bucket.
 """
 
 import asyncio
+import math
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from pointsman.admission.buckets import Rate
-from pointsman.admission.counters import LocalCounters
+from pointsman.admission.counters import Leave, LocalCounters
 from pointsman.clock import Clock
 from pointsman.valkey_client import FAULTS, client_of
 
@@ -32,6 +34,15 @@ if amount > 0 then
   redis.call('SET', KEYS[1], string.format('%.6f', after), 'PX', math.ceil((after - now) * 1000) + 1000)
 end
 return '0'
+"""
+# Members are those inside, with the moment until which they may be. ARGV: how many, seconds to keep, who.
+ENTER = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[3])
+redis.call('EXPIRE', KEYS[1], tonumber(ARGV[2]) + 1)
+return 1
 """
 # ARGV: amount, seconds to keep. Answers the sum.
 SUM = """
@@ -56,12 +67,13 @@ class SharedCounters:
         self._client = client_of(url, password, timeout_s)
         self._bucket = self._client.register_script(BUCKET)
         self._sum = self._client.register_script(SUM)
+        self._enter = self._client.register_script(ENTER)
+        self._me = secrets.token_hex(8)
+        self._entered = 0
+        self._leaving: set[asyncio.Task[None]] = set()
 
-    async def take(self, name: str, rate: Rate) -> float:
-        return await self._either(self._ask(name, rate, 1.0), lambda: self._local.take(name, rate))
-
-    async def in_debt_s(self, name: str, rate: Rate) -> float:
-        return await self._either(self._ask(name, rate, 0.0), lambda: self._local.in_debt_s(name, rate))
+    async def take(self, name: str, rate: Rate, amount: float = 1.0) -> float:
+        return await self._either(self._ask(name, rate, amount), lambda: self._local.take(name, rate, amount))
 
     async def charge(self, name: str, rate: Rate, amount: float) -> None:
         async def locally() -> float:
@@ -76,8 +88,52 @@ class SharedCounters:
 
         return await self._either(remotely, lambda: self._local.add(name, amount, keep_s))
 
+    async def enter(self, name: str, most: int, keep_s: float) -> Leave | None:
+        """Full here is full: the store is asked only where there is a place by this process's own count, and after all
+        whose leaving is under way, so that one who asks again at once finds the place it left."""
+        leave_here = await self._local.enter(name, most, keep_s)
+        if leave_here is None:
+            return None
+        self._entered += 1
+        who = f"{self._me}:{self._entered}"
+
+        def leave() -> None:
+            leave_here()
+            task = asyncio.get_running_loop().create_task(self._leave(name, who), name="leave")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+        async def remotely() -> bool:
+            return bool(await self._enter(keys=[PREFIX + name], args=[most, math.ceil(keep_s), who]))
+
+        async def locally() -> bool:
+            return True
+
+        try:
+            if self._leaving:
+                await asyncio.wait(self._leaving, timeout=self._timeout_s)
+            is_in = await self._either(remotely, locally)
+        except BaseException:  # whether the store has let it in is not known
+            leave()
+            raise
+        if is_in:
+            return leave
+        leave_here()
+        return None
+
+    async def _leave(self, name: str, who: str) -> None:
+        async def remotely() -> None:
+            await self._client.zrem(PREFIX + name, who)
+
+        async def locally() -> None:
+            """It has left here already; the store forgets it by itself."""
+
+        await self._either(remotely, locally)
+
     async def close(self) -> None:
-        """Drop the connections."""
+        """Leave what is being left, and drop the connections."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=self._timeout_s)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.aclose()
