@@ -24,7 +24,7 @@ class AlertSettings(Section):
     """A webhook that hears of events as they happen, as JSON. Failures are counted; nothing waits for it."""
 
     url: Url = Field(description="Where events are POSTed. Redirects are not followed.")
-    severity: Literal["info", "warning", "error"] = Field("error", description="The least severe event it hears of.")
+    severity: Literal["info", "warning", "error"] = Field("warning", description="The least severe event it hears of.")
     events: tuple[Words, ...] = Field(
         (),
         description="These events, whatever their severity, by their names in the log; empty: by severity.",

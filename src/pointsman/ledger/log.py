@@ -7,6 +7,7 @@ Invariant: writing a line never blocks the event loop; lines that had to be drop
 
 import os
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -45,6 +46,7 @@ class Log:
         self._human = human
         self._encode = msgspec.json.Encoder().encode
         self._dropped_reported = 0
+        self._listeners: list[Callable[[Event], None]] = []
 
     @classmethod
     def to_stderr(
@@ -65,8 +67,14 @@ class Log:
         if LEVELS[line.level] >= self._floor:
             self._put(request_line(line) if self._human else self._encode(line) + b"\n")
 
+    def subscribe(self, listener: Callable[[Event], None]) -> None:
+        """Tell it of every event too, whatever the log's level. It must not block, nor raise."""
+        self._listeners.append(listener)
+
     def event(self, event: Event) -> None:
         """Write one event of the server's life."""
+        for listener in self._listeners:
+            listener(event)
         if LEVELS[event.level] >= self._floor:
             self._put(self._hide(self._event_line(event).decode()).encode())
 
