@@ -1,6 +1,9 @@
-"""The composition root: settings → App. The only place that constructs things and knows every room.
+"""The composition root: settings → App. With `rooms`, the only place that constructs things and knows every room.
 
 An App is entered once: the fleet's children, the HTTP client and the log live inside `running()`.
+Where a new thing goes: it remembers, counts, holds a connection or a child → here; it follows from the settings and
+remembers nothing → `rooms`. A sink of the ledger is one more in `_sinks`; a cold route one more line in `_build_site`;
+what must be entered and left, one more line in `running`.
 """
 
 import os
@@ -9,13 +12,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-import msgspec
 import uvicorn
 
 from pointsman import __version__
 from pointsman.admission.control import Admission
 from pointsman.admission.counters import counters_of
-from pointsman.admission.keys import Keyring
 from pointsman.backends.base import Toolbox
 from pointsman.backends.managed import ManagedBackend
 from pointsman.backends.registry import build
@@ -24,43 +25,35 @@ from pointsman.cache.exact import Cache
 from pointsman.cache.keys import fingerprint_of
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
-from pointsman.dispatch.run import Dispatcher
-from pointsman.doors import Classifier as ClassifierDoor
 from pointsman.edge.admin import Admin, Change
 from pointsman.edge.admin_routes import add_admin_routes
-from pointsman.edge.doorkeeper import Doorkeeper
 from pointsman.edge.gate import Gate
-from pointsman.edge.http import MEBIBYTE, BodyLimits
 from pointsman.edge.jobs import Jobs
 from pointsman.edge.redact import secrets_of
 from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
-from pointsman.errors import ConfigError, PointsmanError
+from pointsman.errors import PointsmanError
 from pointsman.fleet.hardware import HostHardware
 from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.fleet.remembered import Remembered
 from pointsman.gateway import Gateway
 from pointsman.ledger.conversations import Conversations
-from pointsman.ledger.entry import Ledger
+from pointsman.ledger.entry import Ledger, Sink
 from pointsman.ledger.fleet_metrics import GpuMemory
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
-from pointsman.media.fetch import Fetcher
 from pointsman.newsroom import Newsroom
-from pointsman.policy.catalogue import cards_of
-from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
+from pointsman.rooms import Ground, Rooms
 from pointsman.settings import ManagedBase, Settings, sources_of
-from pointsman.signals.classifier import Classifier
-from pointsman.signals.off import Unread
 from pointsman.signals.opinion import load_opinion
 from pointsman.sources.store import WeightStore
-from pointsman.types import DeploymentView, Request, Tier, World
+from pointsman.types import DeploymentView, ModelCard, Tier, World
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -73,57 +66,37 @@ class App:
     """Every room, wired. Is the shell's Desk and the operator's Office too."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self.settings = settings
         self.clock = clock or SystemClock()
-        self.cards = cards_of(settings)
-        names = {card.id: card.name for card in self.cards}
+        names = {model.id: model.name or model.id for model in settings.models}
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
         self.http = AiohttpClient()
-        self.fetcher = Fetcher(settings.media)
         self.weights = WeightStore.of(settings, self.clock)
         self._hardware = HostHardware()
-        toolbox = self._toolbox()
+        self._log_dir = settings.cache_path() / LOG_FOLDER
+        toolbox = self._toolbox(settings)
         built = [(name, model, backend) for model in settings.models for name, backend in build(model, toolbox)]
         self._models = {name: model for name, model, _ in built}
         self.backends = {name: backend for name, _, backend in built}
-        attached = frozenset(name for name, model in self._models.items() if model.is_attached)
-        self.fleet = self._build_fleet()
+        self.fleet = self._build_fleet(settings)
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
+        self._metrics.fleet.watch_gpus(self._gpus)
+        attached = frozenset(name for name, model in self._models.items() if model.is_attached)
         self._newsroom = Newsroom(self.log, self._metrics.fleet, attached, self.clock)
         self.fleet.subscribe(self._newsroom.hear)
-        self._metrics.fleet.watch_gpus(self._gpus)
+        self.admission = self._build_admission(settings)
         self._conversations = Conversations(self.clock.now)
-        latencies = Latencies()
-        self.admission = self._build_admission()
-        sinks = (self._metrics, self.stats, self.log, self._conversations, latencies, self.admission)
-        self.ledger = Ledger(self.clock, sinks, names)
-        classifier: ClassifierDoor = Classifier(settings.routing) if settings.routing.enabled else Unread()
-        may_be_unsure = settings.routing.enabled and settings.routing.builtin_rules
-        encoding = settings.routing.encoder
-        self.second = SecondStage(
-            E5,
-            load_opinion(settings.routing.abstain_below),
-            encoding if may_be_unsure else encoding.model_copy(update={"enabled": False}),
-            self.clock,
-            self._metrics.encoder,
-        )
-        dispatcher = Dispatcher(
-            self.fleet, self.backends, settings.retry, settings.server.request_timeout_s, self.clock, latencies
-        )
-        self.cache = build_cache(settings, self.clock, self._newsroom.hear_cache, self.second)
-        if isinstance(self.cache, Cache):
-            self._metrics.cache.watch(self.cache.statistics)
-        self._profile = profile_of(settings)
-        self.router = Router(settings, self._profile)
-        self.gateway = Gateway(
-            self.admission, classifier, self.second, self.router, dispatcher, self.ledger, self.world_for, self.cache
-        )
+        self._latencies = Latencies()
+        self.ledger = Ledger(self.clock, self._sinks(), names)
+        self.second = self._build_second(settings)
+        self.rooms = self._furnish(settings)
         self.admin = Admin(self, self.fleet, Gate.of(settings.server.admin_key_env, os.environ), secrets_of(os.environ))
         self.site = self._build_site()
 
-    def _toolbox(self) -> Toolbox:
-        retry = self.settings.retry
+    # What lasts for the process.
+
+    def _toolbox(self, settings: Settings) -> Toolbox:
+        retry = settings.retry
         return Toolbox(
             http=self.http,
             weights=self.weights,
@@ -131,35 +104,42 @@ class App:
             log_dir=self._log_dir,
             first_byte_timeout_s=retry.first_byte_timeout_s,
             idle_timeout_s=retry.idle_timeout_s,
-            load_timeout_s=self.settings.fleet.load_timeout_s,
+            load_timeout_s=settings.fleet.load_timeout_s,
             gpu_bytes=tuple((gpu.index, gpu.total_bytes) for gpu in self._hardware.gpus()),
         )
 
-    def _build_fleet(self) -> Fleet:
+    def _build_fleet(self, settings: Settings) -> Fleet:
         """Every deployment under one budget."""
         return Fleet(
             tuple(DeploymentSpec.of(name, model) for name, model in self._models.items()),
             self.backends,
-            self.settings.fleet,
+            settings.fleet,
             self.clock,
             self._hardware,
             missing_bytes=self._missing_bytes,
-            remembered=self._remembered(),
-            drain_timeout_s=self.settings.server.drain_timeout_s,
+            remembered=self._remembered(settings),
+            drain_timeout_s=settings.server.drain_timeout_s,
         )
 
-    def _build_admission(self) -> Admission:
-        settings = self.settings
+    def _build_admission(self, settings: Settings) -> Admission:
         counters = counters_of(settings.admission, self.clock, self._newsroom.hear_limits)
         return Admission(settings.keys, settings.admission, counters, self.clock, settings.server.request_timeout_s)
 
-    @property
-    def _log_dir(self) -> Path:
-        return self.settings.cache_path() / LOG_FOLDER
+    def _sinks(self) -> tuple[Sink, ...]:
+        """Who hears of every request, in this order. Cheap, and never blocking."""
+        return (self._metrics, self.stats, self.log, self._conversations, self._latencies, self.admission)
 
-    def _remembered(self) -> Remembered:
+    def _build_second(self, settings: Settings) -> SecondStage:
+        """Asked where the classifier can be unsure at all."""
+        routing = settings.routing
+        may_be_unsure = routing.enabled and routing.builtin_rules
+        encoding = routing.encoder if may_be_unsure else routing.encoder.model_copy(update={"enabled": False})
+        opinion = load_opinion(routing.abstain_below)
+        return SecondStage(E5, opinion, encoding, self.clock, self._metrics.encoder)
+
+    def _remembered(self, settings: Settings) -> Remembered:
         """What earlier runs measured."""
-        remembered = Remembered.of_models(self.settings.cache_path() / FIGURES_FILE, self._models)
+        remembered = Remembered.of_models(settings.cache_path() / FIGURES_FILE, self._models)
         if remembered.problem:
             message = f"measured figures of earlier runs are ignored: {remembered.problem}"
             self.log.event(Event(name="figures_ignored", message=message, level="warning"))
@@ -171,20 +151,43 @@ class App:
         return backend.missing_bytes() if isinstance(backend, ManagedBackend) else 0
 
     def _build_site(self) -> Site:
-        server = self.settings.server
-        limits = BodyLimits(max_bytes=int(server.max_body_mb * MEBIBYTE), timeout_s=server.body_timeout_s)
         shell = build_shell(self)
         add_admin_routes(shell, self.admin)
-        return build_site(
-            self.gateway,
-            shell,
-            door=Doorkeeper(Keyring(self.settings.keys).owner, server.allowed_hosts),
-            limits=limits,
+        return build_site(lambda: self.rooms, shell, clock=self.clock, faults=self.log)
+
+    # What follows from one settings tree.
+
+    def _furnish(self, settings: Settings) -> Rooms:
+        """The tree's rooms, on what lasts. Raises ConfigError."""
+        cache = build_cache(settings, self.clock, self._newsroom.hear_cache, self.second)
+        if isinstance(cache, Cache):
+            self._metrics.cache.watch(cache.statistics)
+        ground = Ground(
             clock=self.clock,
-            faults=self.log,
-            keep_alive_s=server.keep_alive_s,
-            media=self.fetcher.inlined if self.settings.media.fetch else None,
+            fleet=self.fleet,
+            backends=self.backends,
+            ledger=self.ledger,
+            conversations=self._conversations,
+            latencies=self._latencies,
+            admission=self.admission,
+            second=self.second,
         )
+        return Rooms(settings, ground, cache)
+
+    @property
+    def settings(self) -> Settings:
+        """The tree in force."""
+        return self.rooms.settings
+
+    @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        return self.rooms.cards
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.rooms.gateway
+
+    # The life of the process.
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -192,10 +195,10 @@ class App:
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
             await stack.enter_async_context(self.http)
-            await stack.enter_async_context(self.fetcher)
+            await stack.enter_async_context(self.rooms.fetcher)
             await stack.enter_async_context(self.fleet)
             await stack.enter_async_context(self.second)
-            stack.push_async_callback(self.cache.close)
+            stack.push_async_callback(self.rooms.cache.close)
             stack.push_async_callback(self.admission.close)
             await stack.enter_async_context(self.admin)
             jobs = await stack.enter_async_context(Jobs())
@@ -226,12 +229,6 @@ class App:
             )
         )
 
-    def world_for(self, request: Request) -> World:
-        """The present as one request's decision may know it."""
-        world = self.fleet.world()
-        held_by = self._conversations.held_by(request)
-        return msgspec.structs.replace(world, held_by=held_by) if held_by else world
-
     # The shell's Desk.
 
     def world(self) -> World:
@@ -251,9 +248,9 @@ class App:
     def point(self, alias: str, model_id: str) -> None:
         """From the next request on the alias means this model; after a restart the file's word counts again."""
         aliases = {**self.settings.aliases, alias: model_id}
-        self.settings = self.settings.model_copy(update={"aliases": aliases})
-        self.gateway.router = self.router = Router(self.settings, self._profile)
-        self.cache.reconfigured(fingerprint_of(self.settings))
+        self.rooms.settings = settings = self.settings.model_copy(update={"aliases": aliases})
+        self.gateway.router = self.rooms.router = Router(settings, self.rooms.profile)
+        self.rooms.cache.reconfigured(fingerprint_of(settings))
 
     def estimated_bytes(self, deployment_id: str) -> int:
         """By the weights' metadata alone; 0 where they cannot be read."""
@@ -268,24 +265,6 @@ class App:
 
     def administered(self, change: Change) -> None:
         self._newsroom.hear_change(change)
-
-
-def profile_of(settings: Settings) -> QualityProfile | None:
-    """The quality profile that the settings name; a relative path counts from the working folder.
-
-    Raises ConfigError where it cannot be read.
-    """
-    path = settings.routing.profile
-    if path is None:
-        return None
-    try:
-        profile = QualityProfile.from_bytes(Path(path).expanduser().read_bytes())
-    except (OSError, ProfileError) as error:
-        raise ConfigError((f"routing.profile: {error}; write one with `pointsman calibrate`",)) from None
-    if not {model.id for model in settings.models} & set(profile.models):
-        graded = ", ".join(profile.models)
-        raise ConfigError((f"routing.profile: {path} speaks of {graded}, none of which is configured here",))
-    return profile
 
 
 def world_after_start(settings: Settings) -> World:

@@ -58,7 +58,7 @@ def load_or_exit(given: Path | None, host: str | None = None, port: int | None =
 
 def profile_or_exit(settings: Settings) -> "QualityProfile | None":
     """The quality profile that the settings name, or exit 2 saying why it cannot be used."""
-    from pointsman.app import profile_of
+    from pointsman.rooms import profile_of
 
     try:
         return profile_of(settings)

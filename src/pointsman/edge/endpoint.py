@@ -4,7 +4,9 @@ Invariant: whatever happens, the caller hears exactly one answer or one error, a
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Protocol, Self
 
 import msgspec
 
@@ -24,7 +26,7 @@ from pointsman.edge.http import (
 )
 from pointsman.errors import PointsmanError, RequestError
 from pointsman.settings import KeySettings
-from pointsman.types import Request
+from pointsman.types import Explanation, Reply, Request
 
 
 class Faults(Protocol):
@@ -33,30 +35,56 @@ class Faults(Protocol):
     def unforeseen(self, request_id: str, error: Exception) -> None: ...
 
 
+class Corridor(Protocol):
+    """The gateway, as the edge sees it."""
+
+    def answer(self, request: Request) -> AbstractAsyncContextManager[Reply]: ...
+    async def explain(self, request: Request) -> Explanation: ...
+
+
 Decode = Callable[[Incoming], Request]
 Prepare = Callable[[bytes], Awaitable[bytes]]
-Act = Callable[[Request, Response], Awaitable[None]]
+
+
+class Rooms(Protocol):
+    """What follows from one settings tree, as the edge sees it. A request enters one and leaves it when it has ended.
+
+    `media`: fetches the links in a chat's body; None where links stay as they are.
+    """
+
+    door: Doorkeeper
+    limits: BodyLimits
+    keep_alive_s: float
+    media: Prepare | None
+
+    @property
+    def gateway(self) -> Corridor: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+Act = Callable[[Rooms, Request, Response], Awaitable[None]]
 
 
 class Endpoint:
-    """One POST route as a plain ASGI application. `prepare`: what is done to a body before it is decoded."""
+    """One POST route as a plain ASGI application. `rooms`: those of the tree in force; `fetches`: media by links."""
 
     def __init__(
         self,
         decode: Decode,
         act: Act,
         *,
-        door: Doorkeeper,
-        limits: BodyLimits,
+        rooms: Callable[[], Rooms],
         clock: Clock,
         faults: Faults,
-        prepare: Prepare | None = None,
+        fetches: bool = False,
     ) -> None:
-        self._prepare = prepare
-        self._door = door
+        self._rooms = rooms
+        self._fetches = fetches
         self._decode = decode
         self._act = act
-        self._limits = limits
         self._clock = clock
         self._faults = faults
 
@@ -64,15 +92,16 @@ class Endpoint:
         request_id = request_id_of(scope)
         response = Response(send, request_id)
         try:
-            owner = self._door.admit(scope)
-            _require_post(scope)
-            incoming = await read(scope, receive, request_id, self._limits, self._clock)
-            if self._prepare is not None:
+            with self._rooms() as rooms:
+                owner = rooms.door.admit(scope)
+                _require_post(scope)
+                incoming = await read(scope, receive, request_id, rooms.limits, self._clock)
+                if self._fetches and rooms.media is not None:
+                    async with DisconnectWatch(receive, response):
+                        incoming = msgspec.structs.replace(incoming, body=await rooms.media(incoming.body))
+                request = _owned(self._decode(incoming), owner)
                 async with DisconnectWatch(receive, response):
-                    incoming = msgspec.structs.replace(incoming, body=await self._prepare(incoming.body))
-            request = _owned(self._decode(incoming), owner)
-            async with DisconnectWatch(receive, response):
-                await self._act(request, response)
+                    await self._act(rooms, request, response)
         except ClientLeft:
             return
         except PointsmanError as error:

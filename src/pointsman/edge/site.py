@@ -1,22 +1,21 @@
 """The whole site as one ASGI application: hot routes by one look-up, everything else to the FastAPI shell."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
-from typing import Protocol, Self
+from typing import Self
 
 import msgspec
 
 from pointsman.clock import Clock
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
-from pointsman.edge.doorkeeper import Doorkeeper
-from pointsman.edge.endpoint import Decode, Endpoint, Faults, Prepare
-from pointsman.edge.http import JSON, BodyLimits, Receive, Response, Scope, Send, request_id_of
+from pointsman.edge.endpoint import Decode, Endpoint, Faults, Rooms
+from pointsman.edge.http import JSON, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
 from pointsman.errors import PointsmanError
-from pointsman.types import Explanation, Kind, Plan, Reply, Request, Signals, WhatIf
+from pointsman.types import Explanation, Kind, Plan, Request, Signals, WhatIf
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -28,13 +27,6 @@ ANSWERED: tuple[tuple[str, Decode], ...] = (
     ("/v1/audio/speech", decode_speech),
 )
 SPOKEN = frozenset({Kind.CHAT, Kind.COMPLETION})
-
-
-class Corridor(Protocol):
-    """The gateway, as the edge sees it."""
-
-    def answer(self, request: Request) -> AbstractAsyncContextManager[Reply]: ...
-    async def explain(self, request: Request) -> Explanation: ...
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -56,46 +48,37 @@ class Explained(msgspec.Struct, frozen=True):
 class Site:
     """Hot paths first; a pure-ASGI front, so that no middleware of the shell is paid for on the hot path."""
 
-    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi, door: Doorkeeper) -> None:
+    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi, rooms: Callable[[], Rooms]) -> None:
         self._hot = hot
         self._shell = shell
-        self._door = door
+        self._rooms = rooms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._hot.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is None and scope["type"] == "http":
             try:
-                self._door.admit(scope)
+                self._rooms().door.admit(scope)
             except PointsmanError as error:
                 await Response(send, request_id_of(scope)).fail(error)
                 return
         await (endpoint or self._shell)(scope, receive, send)
 
 
-def build_site(
-    corridor: Corridor,
-    shell: Asgi,
-    *,
-    door: Doorkeeper,
-    limits: BodyLimits,
-    clock: Clock,
-    faults: Faults,
-    keep_alive_s: float,
-    media: Prepare | None = None,
-) -> Site:
-    """The site: the corridor's endpoints, the dry run, the shell for the rest. `media`: fetches a chat's links."""
+def build_site(rooms: Callable[[], Rooms], shell: Asgi, *, clock: Clock, faults: Faults) -> Site:
+    """The site: the corridor's endpoints, the dry run, the shell for the rest. `rooms`: those of the tree in force."""
 
-    async def answer(request: Request, response: Response) -> None:
-        keep_alive = KeepAlive(response, keep_alive_s) if request.stream and request.kind in SPOKEN else nullcontext()
-        async with keep_alive, corridor.answer(request) as reply:
+    async def answer(own: Rooms, request: Request, response: Response) -> None:
+        is_spoken = request.stream and request.kind in SPOKEN
+        keep_alive = KeepAlive(response, own.keep_alive_s) if is_spoken else nullcontext()
+        async with keep_alive, own.gateway.answer(request) as reply:
             await response.reply(request, reply)
 
-    async def explain(request: Request, response: Response) -> None:
-        explained = Explained.of(request, await corridor.explain(request))
+    async def explain(own: Rooms, request: Request, response: Response) -> None:
+        explained = Explained.of(request, await own.gateway.explain(request))
         await response.whole(200, JSON, as_json(explained))
 
-    endpoint = partial(Endpoint, door=door, limits=limits, clock=clock, faults=faults)
+    endpoint = partial(Endpoint, rooms=rooms, clock=clock, faults=faults)
     hot: dict[str, Asgi] = {path: endpoint(decode, answer) for path, decode in ANSWERED}
-    hot["/v1/chat/completions"] = endpoint(decode_chat, answer, prepare=media)
+    hot["/v1/chat/completions"] = endpoint(decode_chat, answer, fetches=True)
     hot["/v1/route"] = endpoint(decode_route, explain)
-    return Site(hot, shell, door)
+    return Site(hot, shell, rooms)
