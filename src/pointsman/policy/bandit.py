@@ -32,11 +32,12 @@ SHARPNESS = 20.0
 RIDGE = 4.0  # verdicts against every weight: about so many must agree before one has moved halfway
 LABELS: tuple[str, ...] = (*Intent, *(use_case for use_case in UseCase if use_case is not UseCase.AGENT))
 LANGUAGES = ("en", "hi", "ta", "te", "bn", "mr", "gu", "kn", "ml", "pa")
+COMPLEXITIES: tuple[str, ...] = tuple(Complexity)
 MANY_TOKENS = math.log1p(8192)
 AT_LABEL = 1
 AT_LANGUAGE = AT_LABEL + len(LABELS)
 AT_COMPLEXITY = AT_LANGUAGE + len(LANGUAGES) + 1
-AT_LENGTH = AT_COMPLEXITY + len(Complexity)
+AT_LENGTH = AT_COMPLEXITY + len(COMPLEXITIES)
 SIZE = AT_LENGTH + 2
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +51,7 @@ def features_of(label: str, language: str, complexity: str, prompt_tokens: int, 
         found.append((AT_LABEL + LABELS.index(label), 1.0))
     place = LANGUAGES.index(language) if language in LANGUAGES else len(LANGUAGES)
     found.append((AT_LANGUAGE + place, 1.0))
-    found.append((AT_COMPLEXITY + tuple(Complexity).index(Complexity(complexity)), 1.0))
+    found.append((AT_COMPLEXITY + COMPLEXITIES.index(complexity if complexity in COMPLEXITIES else "medium"), 1.0))
     found.append((AT_LENGTH, min(math.log1p(max(prompt_tokens, 0)) / MANY_TOKENS, 1.0) - 0.5))
     found.append((AT_LENGTH + 1, quality - 0.5))
     return tuple(found)
@@ -143,6 +144,14 @@ class Evidence(Value, frozen=True):
 
 def nothing(model_id: str) -> Evidence:
     return Evidence(model_id=model_id, gram=np.zeros((SIZE, SIZE)), moment=np.zeros(SIZE))
+
+
+def evidence_of(model_id: str, gram: list[list[float]], moment: list[float], n: float) -> Evidence:
+    """As it was written down. Raises ValueError where the shapes are others."""
+    found = Evidence(model_id=model_id, gram=np.array(gram, np.float64), moment=np.array(moment, np.float64), n=n)
+    if found.gram.shape != (SIZE, SIZE) or found.moment.shape != (SIZE,):
+        raise ValueError(f"figures of {model_id} have another shape")
+    return found
 
 
 def taught(evidence: Evidence, features: Features, difference: float, half_life: float) -> Evidence:
