@@ -1,5 +1,5 @@
-"""Two `pointsman serve` processes that share a Valkey: an answer of one serves the other, a limit is one limit, and when
-the Valkey dies both go on."""
+"""Two `pointsman serve` processes that share a Valkey: an answer of one serves the other, a limit is one limit, and
+when the Valkey dies both go on."""
 
 import asyncio
 import json
