@@ -1,0 +1,186 @@
+"""How strongly two arms' outcomes speak, in figures that stay valid however often one looks. Pure.
+
+Knows: counts and moments of two arms. Does not know: what was measured, what is done about it.
+
+Outcomes in [0, 1] (a verdict, a failure): testing by betting. For one arm and one assumed mean m the wealth of a
+gambler who stakes λ on every outcome above m, Π(1 + λ(y − m)), or below it, Π(1 − λ(y − m)), is a martingale if m is
+right; so is its mean over a fixed grid of λ (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random
+variables by betting", JRSS-B 86(1); the method of mixtures is Robbins 1970). Two arms' wealths multiply, and where only
+a relation between the means is assumed, the least product over all means that satisfy it is an e-process: the chance
+that it ever reaches 1/α is at most α (Ville 1939). No sample is too small for that, and nothing is approximated; wealth
+depends on the counts alone, so late outcomes may come in any order.
+
+Positive outcomes without a ceiling (seconds, money): the mixture sequential probability ratio test on the mean of
+logarithms (Johari, Koomen, Pekelis, Walsh 2022, "Always valid inference", Operations Research 70(3)), valid as samples
+grow (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas 2024, "Time-uniform central limit theory", Annals of Statistics
+52(6)); it says nothing below LEAST_SAMPLES an arm.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+LEVELS = 1000
+"""Outcomes in [0, 1] are kept to this many steps: counts are all that is stored."""
+STAKES = np.geomspace(0.02, 0.9, 8)[:, None, None]
+MOST_STEP = math.log1p(0.9)
+"""One outcome changes the logarithm of the evidence by no more than this."""
+LEAST_SAMPLES = 30
+LOG_EFFECT = 0.15
+"""The mixture's spread on logarithms: most sensitive to differences of about 15 %."""
+LEAST_VARIANCE = 1e-12
+HALVINGS = 20
+FINE, COARSE = 40, 16
+Array = Any  # numpy's arrays are generic over shapes nobody here needs
+
+
+class Tally(msgspec.Struct):
+    """Counts of outcomes in [0, 1], by thousandths."""
+
+    counts: dict[int, int] = msgspec.field(default_factory=dict)
+    n: int = 0
+    total: int = 0
+
+    def add(self, value: float, times: int = 1) -> None:
+        """`times` −1 takes back an outcome that was counted."""
+        level = round(min(max(value, 0.0), 1.0) * LEVELS)
+        self.counts[level] = self.counts.get(level, 0) + times
+        if not self.counts[level]:
+            del self.counts[level]
+        self.n += times
+        self.total += level * times
+
+    @property
+    def mean(self) -> float:
+        """0 before the first outcome."""
+        return self.total / LEVELS / self.n if self.n else 0.0
+
+
+class Moments(msgspec.Struct):
+    """Count, mean and sum of squared deviations of logarithms (Welford 1962)."""
+
+    n: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        """`value` > 0; others have no logarithm and are left out."""
+        if value <= 0:
+            return
+        step = math.log(value) - self.mean
+        self.n += 1
+        self.mean += step / self.n
+        self.squares += step * (math.log(value) - self.mean)
+
+    @property
+    def typical(self) -> float:
+        """The geometric mean; 0 before the first outcome."""
+        return math.exp(self.mean) if self.n else 0.0
+
+    @property
+    def variance(self) -> float:
+        return self.squares / (self.n - 1) if self.n > 1 else 0.0
+
+
+class Line(NamedTuple):
+    """An assumed relation of the arms' means: treatment = `scale` · control + `offset`."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def at(self, mean: Any) -> Any:
+        return self.scale * mean + self.offset
+
+
+class Interval(NamedTuple):
+    """Of a confidence sequence; all of it holds at once with the stated confidence."""
+
+    low: float
+    high: float
+
+
+def loss_of(loss: float) -> Line:
+    """The treatment's mean is less than the control's by this share."""
+    return Line(scale=1.0 - loss)
+
+
+def excess_of(excess: float) -> Line:
+    """The treatment's mean is more than the control's by so much."""
+    return Line(offset=excess)
+
+
+def evidence_below(control: Tally, treatment: Tally, line: Line) -> float:
+    """Logarithm of the evidence that the treatment's mean is below the line."""
+    if not control.n or not treatment.n or treatment.mean >= line.at(control.mean):
+        return 0.0
+    means = _means(control, treatment, line)
+    return float(np.min(_wealth(control, means, 1) + _wealth(treatment, line.at(means), -1)))
+
+
+def evidence_above(control: Tally, treatment: Tally, line: Line) -> float:
+    """Logarithm of the evidence that the treatment's mean is above the line."""
+    if not control.n or not treatment.n or treatment.mean <= line.at(control.mean):
+        return 0.0
+    means = _means(control, treatment, line)
+    return float(np.min(_wealth(control, means, -1) + _wealth(treatment, line.at(means), 1)))
+
+
+def _means(control: Tally, treatment: Tally, line: Line) -> Array:
+    """Means of the control that satisfy the line: all of them coarsely, finely between what the two arms suggest."""
+    low, high = sorted((control.mean, (treatment.mean - line.offset) / line.scale))
+    margin = (high - low) / 4
+    means = np.concatenate((np.linspace(0, 1, COARSE), np.linspace(low - margin, high + margin, FINE)))
+    means = np.clip(means, 0.0, 1.0)
+    other = line.at(means)
+    return means[(other >= 0) & (other <= 1)]
+
+
+def _wealth(tally: Tally, means: Array, side: int) -> Array:
+    """Logarithm of the wealth of bets on outcomes above (`side` 1) or below (−1) each of the means."""
+    levels = np.fromiter(tally.counts, float, len(tally.counts)) / LEVELS
+    counts = np.fromiter(tally.counts.values(), float, len(tally.counts))
+    logs = np.log1p(side * STAKES * (levels - means[:, None])) @ counts
+    most = logs.max(axis=0)
+    return most + np.log(np.exp(logs - most).mean(axis=0))
+
+
+def loss_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
+    """The share by which the treatment's mean is below the control's, negative for a gain; within [−1, 1]."""
+    loss = 1 - treatment.mean / control.mean if control.total else 0.0
+    low = _end(loss, -1, lambda tried: evidence_below(control, treatment, loss_of(tried)), alpha)
+    return Interval(low, _end(loss, 1, lambda tried: evidence_above(control, treatment, loss_of(tried)), alpha))
+
+
+def excess_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
+    """By how much the treatment's mean is above the control's; within [−1, 1]."""
+    excess = treatment.mean - control.mean
+    low = _end(excess, -1, lambda tried: evidence_above(control, treatment, excess_of(tried)), alpha)
+    return Interval(low, _end(excess, 1, lambda tried: evidence_below(control, treatment, excess_of(tried)), alpha))
+
+
+def _end(near: float, far: float, evidence: Callable[[float], float], alpha: float) -> float:
+    """One end of an interval, by halving: the evidence against a value grows with its distance from the estimate."""
+    near, enough = min(max(near, -1.0), 1.0), math.log(2 / alpha)
+    for _ in range(HALVINGS):
+        halfway = (near + far) / 2
+        if evidence(halfway) >= enough:
+            far = halfway
+        else:
+            near = halfway
+    return far
+
+
+def ratio_interval(control: Moments, treatment: Moments, alpha: float) -> Interval:
+    """The treatment's geometric mean over the control's; (0, ∞) while there are too few."""
+    if min(control.n, treatment.n) < LEAST_SAMPLES:
+        return Interval(0.0, math.inf)
+    variance = max(control.variance / control.n + treatment.variance / treatment.n, LEAST_VARIANCE)
+    spread = LOG_EFFECT**2
+    whole = variance + spread
+    # Where the mixture's likelihood ratio, √(V/(V+τ²)) · exp(τ² d² / (2V(V+τ²))), reaches 1/α.
+    width = math.sqrt(2 * variance * whole / spread * math.log(math.sqrt(whole / variance) / alpha))
+    step = treatment.mean - control.mean
+    return Interval(math.exp(step - width), math.exp(step + width))
