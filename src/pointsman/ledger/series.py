@@ -1,12 +1,14 @@
-"""Shared by the two metric modules: series whose children are bound once, and a share over a window.
+"""Shared by the metric modules: series whose children are bound once, counts read on a scrape, a share over a window.
 
 Invariant: `Children` grows by one for each label set, so callers may only use label values of closed sets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 UNKNOWN = "unknown"
 M = TypeVar("M", Counter, Histogram)
@@ -36,6 +38,25 @@ class Maker:
 
     def histogram(self, name: str, what: str, labels: tuple[str, ...], buckets: Iterable[float]) -> Children[Histogram]:
         return Children(Histogram(name, what, labels, registry=self.registry, buckets=tuple(buckets)))
+
+
+class Counts(Collector):
+    """A counter by `result` that somebody else keeps; read on every scrape. `read` gives (result, count)."""
+
+    def __init__(self, name: str, what: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        self._name = name
+        self._what = what
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """The name, without reading."""
+        yield CounterMetricFamily(self._name, self._what, labels=("result",))
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(self._name, self._what, labels=("result",))
+        for result, count in self._read():
+            family.add_metric((result,), count)
+        yield family
 
 
 class Share:
