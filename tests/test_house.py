@@ -376,7 +376,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "encoder": ("src/pointsman/encoder/",),
     "valkey": ("src/pointsman/valkey_client.py", "src/pointsman/cache/redis.py", "src/pointsman/admission/shared.py"),
     "telemetry": ("src/pointsman/ledger/otlp.py",),
-    "learn": ("src/pointsman/learning/", "src/pointsman/calibration/", "src/pointsman/fleet/trace.py"),
+    "postgres": ("src/pointsman/ledger/store/postgres.py",),
+    "learn": (
+        *("src/pointsman/learning/", "src/pointsman/calibration/"),
+        *("src/pointsman/fleet/trace.py", "src/pointsman/ledger/export.py"),
+    ),
 }
 NEEDS_NOTHING = ""
 
