@@ -29,6 +29,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("server", settings.ServerSettings),
     ("fleet", settings.FleetSettings),
+    ("fleet.breaker", settings.BreakerSettings),
     ("retry", settings.RetrySettings),
     ("routing", settings.RoutingSettings),
     ("routing.encoder", settings.EncoderSettings),

@@ -12,7 +12,7 @@ from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.writer import LineWriter
 from pointsman.newsroom import Newsroom
 from pointsman.testing.clock import FakeClock
-from pointsman.types import World
+from pointsman.types import Breaker, World
 
 NEWS: tuple[fleet.News, ...] = (
     fleet.Loaded(deployment_id="m#0", model_id="m", load_s=1.5, memory_bytes=10),
@@ -24,6 +24,9 @@ NEWS: tuple[fleet.News, ...] = (
     fleet.Sleepless(deployment_id="m#0", model_id="m", why="nothing came back"),
     fleet.Woke(deployment_id="m#0", model_id="m", took_s=0.7, memory_bytes=10),
     fleet.WakeUpFailed(deployment_id="m#0", model_id="m", why="no answer"),
+    fleet.BreakerMoved(
+        deployment_id="m#0", model_id="m", before=Breaker.CLOSED, after=Breaker.OPEN, why="5 in a row", retry_in_s=10
+    ),
 )
 
 
@@ -63,6 +66,7 @@ def test_all_news_are_written_and_counted() -> None:
         "nothing came back",
         "0.7 s",
         "no answer",
+        "5 in a row",
     ):
         assert any(said in line for line in written)
     for series in (
@@ -76,6 +80,7 @@ def test_all_news_are_written_and_counted() -> None:
         'agent_router_fleet_wakes_total{model="m",result="ok"} 1.0',
         'agent_router_fleet_wakes_total{model="m",result="failed"} 1.0',
         'agent_router_fleet_wake_seconds_sum{model="m"} 0.7',
+        'agent_router_breaker_transitions_total{model="m",state="open"} 1.0',
     ):
         assert series in exposition
 

@@ -53,3 +53,5 @@ class Breaker(StrEnum):
     CLOSED = "closed"
     HALF_OPEN = "half_open"
     OPEN = "open"
+    FORCED_OPEN = "forced_open"
+    FORCED_CLOSED = "forced_closed"

@@ -7,6 +7,7 @@ from pointsman.fleet.values import Why
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
+from pointsman.types import Breaker
 
 
 class Newsroom:
@@ -69,6 +70,8 @@ class Newsroom:
                 self._metrics.load_failed(news.model_id)
             case fleet.Died():
                 self._metrics.exited(news.model_id)
+            case fleet.BreakerMoved():
+                self._metrics.breaker_moved(news.model_id, news.after)
             case fleet.Unloading(why=Why.EVICTED):
                 self._metrics.evicted(news.model_id, news.age_s)
                 self._room_made_s.append(self._clock.now())
@@ -114,12 +117,23 @@ def event_of(news: fleet.News) -> Event:
             said = f"{name} is being stopped ({news.why.value}) after {news.age_s:.0f} s"
             return Event(name="model_unloading", message=said, details=(("deployment", name), ("why", news.why.value)))
         case _:
-            return _of_sleep(news)
+            return _of_the_rest(news)
 
 
-def _of_sleep(news: fleet.News) -> Event:
+def _of_breaker(news: fleet.BreakerMoved) -> Event:
+    until = f", tried again in {news.retry_in_s:.0f} s" if news.retry_in_s else ""
+    said = f"the breaker of {news.deployment_id} is {news.after.value.replace('_', ' ')}{until}"
+    details = (("deployment", news.deployment_id), ("from", news.before.value), ("to", news.after.value))
+    why = f" ({news.why})" if news.why else ""
+    is_bad = news.after in (Breaker.OPEN, Breaker.FORCED_OPEN)
+    return Event(name="breaker", message=said + why, level="warning" if is_bad else "info", details=details)
+
+
+def _of_the_rest(news: fleet.News) -> Event:
     name = news.deployment_id
     match news:
+        case fleet.BreakerMoved():
+            return _of_breaker(news)
         case fleet.FellAsleep():
             said = f"{name} sleeps after {news.took_s:.1f} s; {news.freed_bytes / 1e6:.0f} MB are free"
             return Event(name="model_asleep", message=said, details=(("deployment", name), ("took_s", news.took_s)))

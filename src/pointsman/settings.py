@@ -23,6 +23,7 @@ from pointsman.settings_bandit import BanditSettings
 from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_file import KeyPath
+from pointsman.settings_fleet import BreakerSettings
 from pointsman.settings_models import (
     CommandModel,
     CustomModel,
@@ -47,6 +48,8 @@ __all__ = [
     "LABELS",
     "AdmissionSettings",
     "BanditSettings",
+    "BreakerSettings",
+    "AlertSettings",
     "CacheSettings",
     "CommandModel",
     "CustomModel",
@@ -128,6 +131,9 @@ class FleetSettings(Section):
     )
 
 
+    breaker: BreakerSettings = Field(
+        BreakerSettings.model_construct(), description="When a deployment is left alone for a while."
+    )
 class RetrySettings(Section):
     """How hard one request is tried before its caller hears of a failure."""
 

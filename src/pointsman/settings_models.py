@@ -162,6 +162,12 @@ class OpenAiModel(ModelBase):
         None, description="Environment variable that holds the key. Keys are never in this file."
     )
     slots: int = Field(64, ge=1, description="Requests each instance may have under way.")
+    min_slots: int | None = Field(
+        None,
+        ge=1,
+        description="Where set, `slots` is only the most: how many each instance takes is learned from here on, more "
+        "while it answers, fewer when it says 429 or 503, times out or is slow (`fleet.breaker.slow_call_s`).",
+    )
     stream_usage: bool = Field(True, description="Ask for token usage at the end of streams.")
     continues: Literal["", "prefill", "vllm"] = Field(
         "",
@@ -176,6 +182,8 @@ class OpenAiModel(ModelBase):
             raise words.said("has no URL; give `url` or `urls`")
         if len(set(urls)) < len(urls):
             raise words.said("names one URL twice; each instance has its own")
+        if (self.min_slots or 1) > self.slots:
+            raise words.said(f"has `min_slots: {self.min_slots}`, more than its `slots: {self.slots}`; correct one")
         return self
 
     @property

@@ -202,8 +202,9 @@ class ModelCard(Value, frozen=True):
 class DeploymentView(Value, frozen=True):
     """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it.
 
-    `retry_in_s`: until an open breaker lets a trial through. `memory_bytes`, `gpu_bytes` (by GPU): of one that is
-    warm what it holds, else what it takes when it is ready.
+    `retry_in_s`: until an open breaker lets a trial through; `is_tried`: half open, and no more trials are let through
+    now. `latency_s`: its usual time to the first byte, None where unknown. `memory_bytes`, `gpu_bytes` (by GPU): of one
+    that is warm what it holds, else what it takes when it is ready.
     """
 
     id: str
@@ -217,6 +218,8 @@ class DeploymentView(Value, frozen=True):
     breaker: Breaker = Breaker.CLOSED
     retry_in_s: float = 0.0
     is_managed: bool = False
+    is_tried: bool = False
+    latency_s: float | None = None
     memory_bytes: int = 0
     gpu_bytes: tuple[tuple[int, int], ...] = ()
     pid: int | None = None

@@ -19,7 +19,9 @@ def test_every_model_has_its_deployment_and_an_instance_keeps_its_own_name() -> 
         id="small", model_id="small", slots=2, preload=True, pin=True, memory_bytes=500_000_000
     )
     assert DeploymentSpec.of("spoken", spoken) == DeploymentSpec(id="spoken", model_id="spoken", ttl_s=600)
-    assert DeploymentSpec.of("far-1", far) == DeploymentSpec(id="far-1", model_id="far", slots=8, is_managed=False)
+    assert DeploymentSpec.of("far-1", far) == DeploymentSpec(
+        id="far-1", model_id="far", slots=8, is_managed=False, instances=2
+    )
 
 
 def test_rules_follow_the_settings() -> None:

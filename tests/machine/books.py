@@ -8,6 +8,7 @@ from hypothesis.stateful import (
     invariant,
 )
 
+from pointsman.fleet.calls import free_slots
 from pointsman.fleet.events import (
     Effect,
     Estimated,
@@ -29,6 +30,7 @@ from pointsman.fleet.events import (
 from pointsman.fleet.machine import initial, step
 from pointsman.fleet.memory import HOST
 from pointsman.fleet.values import Deployment, DeploymentSpec, Phase, Rules, State
+from pointsman.types import Breaker
 
 BUDGETS = {HOST: 100, 0: 100, 1: 60}
 RULES = Rules(max_queue=4, max_wait_s=8, min_resident_s=2, backoff_s=0.5, backoff_max_s=4, stable_s=5)
@@ -38,7 +40,7 @@ SPECS = (
     DeploymentSpec(id="large", model_id="large", slots=2, memory_bytes=100),
     DeploymentSpec(id="pinned", model_id="pinned", slots=1, memory_bytes=20, pin=True),
     DeploymentSpec(id="giant", model_id="giant", slots=1, memory_bytes=101),
-    DeploymentSpec(id="remote", model_id="remote", slots=3, is_managed=False),
+    DeploymentSpec(id="remote", model_id="remote", slots=3, min_slots=1, is_managed=False),
     DeploymentSpec(id="napper", model_id="napper", slots=2, memory_bytes=50, sleep_after_s=3),
     DeploymentSpec(id="dozer", model_id="dozer", slots=1, memory_bytes=45, sleep_after_s=60, ttl_s=20),
     DeploymentSpec(id="parker", model_id="parker", slots=2, memory_bytes=10, sleep_after_s=2, preload=True),
@@ -133,6 +135,9 @@ class Books(RuleBasedStateMachine):
             ticket.status = ENDED
             return
         assert ticket.name not in self.closed, "granted though closed"
+        assert self.state.deployments[ticket.name].breaker.forced is not Breaker.FORCED_OPEN, (
+            "granted though closed off"
+        )
         earlier = [t for t in self.held(ticket.name, OPEN) if not t.for_load and t.number < ticket.number]
         assert not earlier, "overtaken in the queue"
         ticket.status = GRANTED
@@ -248,9 +253,10 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_for_what_is_there(self) -> None:
-        for name, d in self.state.deployments.items():
+        for d in self.state.deployments.values():
             if d.phase is Phase.READY and d.closing is None and d.queue:
-                assert len(self.held(name, GRANTED, TAKEN)) == SLOTS[name]
+                assert d.breaker.forced is not Breaker.FORCED_OPEN
+                assert free_slots(d, RULES, self.now_s) <= 0
 
     @invariant()
     def nobody_closes_for_one_who_does_not_wait(self) -> None:

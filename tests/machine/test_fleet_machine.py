@@ -27,6 +27,7 @@ from pointsman.fleet.events import (
     Cancel,
     Drain,
     Exited,
+    Force,
     Healthy,
     Measured,
     Release,
@@ -45,6 +46,7 @@ from pointsman.fleet.events import (
     WakeFailed,
     Woken,
 )
+from pointsman.types import Breaker
 
 STEPS = 10_000
 NAMES = st.sampled_from([spec.id for spec in SPECS])
@@ -245,10 +247,18 @@ class FleetMachine(Books):
         elif name != "remote":
             self.send(Measured(at_s=self.now_s, deployment_id=name, life=life, measured_bytes=size))
 
-    @rule(name=NAMES, pick=st.integers(0, 99), ok=st.booleans())
-    def noise(self, name: str, pick: int, ok: bool) -> None:
+    @rule(name=NAMES, oks=st.lists(st.booleans(), max_size=6), is_overload=st.booleans())
+    def calls_end(self, name: str, oks: list[bool], is_overload: bool) -> None:
+        for ok in oks:
+            self.send(Report(at_s=self.now_s, deployment_id=name, ok=ok, is_overload=is_overload and not ok))
+
+    @rule(name=NAMES, state=st.sampled_from([None, None, Breaker.FORCED_CLOSED, Breaker.FORCED_OPEN]))
+    def force(self, name: str, state: Breaker | None) -> None:
+        self.send(Force(at_s=self.now_s, deployment_id=name, state=state))
+
+    @rule(name=NAMES, pick=st.integers(0, 99))
+    def noise(self, name: str, pick: int) -> None:
         """Word that changes nothing for anybody: the specs here name their memory, estimates say what is missing."""
-        self.send(Report(at_s=self.now_s, deployment_id=name, ok=ok))
         self.send(self.estimate(name, missing_bytes=pick))
         if ticket := self.some(ENDED, pick):
             self.send(Cancel(at_s=self.now_s, deployment_id=ticket.name, ticket=ticket.number))
@@ -302,7 +312,7 @@ def everything_goes_well(machine: FleetMachine) -> None:
 
 def test_the_laws_hold_for_ten_thousand_steps() -> None:
     many = settings(
-        max_examples=250, stateful_step_count=50, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=280, stateful_step_count=50, database=None, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(FleetMachine, settings=many)
     assert Books.steps >= STEPS

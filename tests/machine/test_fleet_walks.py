@@ -11,6 +11,7 @@ from tests.machine.books import ALIVE, GRANTED, OPEN, TAKEN
 from tests.machine.test_fleet_machine import FleetMachine
 
 from pointsman.fleet.events import Effect, Unloading
+from pointsman.types import Breaker
 
 WALKS, MOVES = 60, 300
 FAVOURITES = ("napper", "dozer", "parker", "spread", "medium", "large", "small", "pinned")
@@ -80,7 +81,9 @@ class Walker(FleetMachine):
                 lambda: self.unload(name),
                 lambda: self.rest(name),
                 lambda: self.probe(self.pick(), choice(("sick", "well", "grown")), self.pick()),
-                lambda: self.noise(name, self.pick(), ok=True),
+                lambda: self.noise(name, self.pick()),
+                lambda: self.calls_end(name, choice(([True] * 3, [False] * 5)), is_overload=choice((True, False))),
+                lambda: self.force(name, choice((None, None, Breaker.FORCED_CLOSED, Breaker.FORCED_OPEN))),
                 self.time_goes_by,
             )
         )()

@@ -22,7 +22,9 @@ class Fleet(Protocol):
     """Grants leases; hears how the call went. `can_serve_now` is advice: ready, its breaker closed, a slot free."""
 
     def lease(self, deployment_id: str, deadline_s: float) -> AbstractAsyncContextManager[Lease]: ...
-    def report(self, deployment_id: str, ok: bool) -> None: ...
+    def report(
+        self, deployment_id: str, ok: bool, first_byte_s: float | None = None, *, is_overload: bool = False
+    ) -> None: ...
     def can_serve_now(self, deployment_id: str) -> bool: ...
 
 
@@ -63,6 +65,13 @@ class Call:
         """The record of it."""
         wait_s = (self.leased_s - self.started_s) if self.leased_s is not None else 0.0
         return Attempt(
+    @property
+    def answered_in_s(self) -> float | None:
+        """From the lease to the first byte."""
+        if self.first_byte_s is None or self.leased_s is None:
+            return None
+        return self.first_byte_s - self.leased_s
+
             deployment_id=self.candidate.deployment_id,
             model_id=self.candidate.model_id,
             started_s=self.started_s,

@@ -25,6 +25,8 @@ from pointsman.types import Attempt, Candidate, Plan, Reply, Request
 
 # Failures that say nothing about how a deployment answers: the fleet knows of them already.
 OF_THE_FLEET = frozenset({"loading_failed", "fetch_failed", "out_of_memory"})
+TOO_MUCH = frozenset({429, 503})
+"""Statuses of a server that is asked more than it can take."""
 
 
 class Recorder(Protocol):
@@ -175,11 +177,12 @@ class Walk:
         attempt = call.attempt(error)
         self._entry.attempted(attempt)
         if error is None:
-            self._own.fleet.report(call.candidate.deployment_id, ok=True)
+            self._own.fleet.report(call.candidate.deployment_id, True, call.answered_in_s)
             return
         self._attempts.append(attempt)
         if isinstance(error, UpstreamError) and error.code not in OF_THE_FLEET:
-            self._own.fleet.report(call.candidate.deployment_id, ok=False)
+            is_overload = error.upstream_status in TOO_MUCH or error.code == "upstream_timeout"
+            self._own.fleet.report(call.candidate.deployment_id, ok=False, is_overload=is_overload)
 
     async def continued(self, request: Request, plan: Plan, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The events of an answer that outlives its deployment."""

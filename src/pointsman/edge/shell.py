@@ -120,7 +120,7 @@ def _health(view: DeploymentView) -> ModelHealth:
 
 
 def _is_healthy(view: DeploymentView) -> bool:
-    return view.breaker is not Breaker.OPEN and view.state != "failed"
+    return view.breaker not in (Breaker.OPEN, Breaker.FORCED_OPEN) and view.state != "failed"
 
 
 def models_of(desk: Desk) -> tuple[ModelEntry, ...]:

@@ -56,7 +56,7 @@ def is_steady(d: Deployment, now_s: float) -> bool:
 def slot_in_s(d: Deployment, now_s: float) -> float:
     """Until one more want would get its turn behind the present queue; for Retry-After."""
     ahead = len(d.queue) + 1
-    return max(MIN_RETRY_AFTER_S, ready_in_s(d, now_s) + d.hold_s * ahead / d.spec.slots)
+    return max(MIN_RETRY_AFTER_S, ready_in_s(d, now_s) + d.hold_s * ahead / d.slots)
 
 
 def backoff_s(rules: Rules, failures: int) -> float:

@@ -6,8 +6,8 @@ memory, 0 where nobody could tell.
 """
 
 from pointsman.fleet.memory import Sizes
-from pointsman.fleet.values import Why
-from pointsman.types import Value
+from pointsman.fleet.values import DeploymentSpec, Rules, Why
+from pointsman.types import Breaker, Value
 
 # ---------------------------------------------------------------- events
 
@@ -171,7 +171,8 @@ class Healthy(About, frozen=True):
 
 
 class Report(About, frozen=True):
-    """How a call went."""
+    """How a call went. `first_byte_s`: of one that answered, how long that took; `is_overload`: it was asked too
+    much."""
 
     ok: bool
 
@@ -192,6 +193,14 @@ class Stop(Effect, frozen=True):
     deployment_id: str
     life: int
 
+    first_byte_s: float | None = None
+    is_overload: bool = False
+
+
+class Force(About, frozen=True):
+    """An operator wants its breaker to stay in a forced state; None: to see for itself again."""
+
+    state: Breaker | None
 
 class Sleep(Effect, frozen=True):
     deployment_id: str
@@ -285,3 +294,12 @@ class Unloading(News, frozen=True):
     why: Why
     age_s: float
     memory_bytes: int
+class BreakerMoved(News, frozen=True):
+    """`retry_in_s`: of an open one, until it lets trials through."""
+
+    before: Breaker
+    after: Breaker
+    why: str
+    retry_in_s: float
+
+

@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from pointsman.fleet import estimates
-from pointsman.fleet.breaker import CLOSED, trip
+from pointsman.fleet.breaker import hold, renewed
+from pointsman.fleet.calls import forced, reported
 from pointsman.fleet.draft import Draft
 from pointsman.fleet.events import (
     Cancel,
@@ -19,11 +20,13 @@ from pointsman.fleet.events import (
     Event,
     Exited,
     FellAsleep,
+    Force,
     Healthy,
     Loaded,
     LoadFailed,
     Measured,
     Release,
+    Report,
     Rest,
     SleepFailed,
     Sleepless,
@@ -133,7 +136,7 @@ def _ready(draft: Draft, d: Deployment, event: Started | Woken) -> Deployment:
         closing=None if d.queue else d.closing,  # whoever waits outranks an earlier wish to unload
         to_sleep=d.to_sleep and not d.queue,
         last_error="",
-        breaker=CLOSED,
+        breaker=renewed(d.breaker),
     )
 
 
@@ -363,14 +366,15 @@ def unhealthy(draft: Draft, d: Deployment, event: Unhealthy) -> None:
         closing = Why.UNHEALTHY if d.closing in (None, Why.RESTED) else d.closing
         draft.put(d, closing=closing, to_sleep=False, last_error=event.why)
     else:
-        draft.put(d, breaker=trip(draft.now_s + draft.rules.probe_hold_s), last_error=event.why)
+        until_s = draft.now_s + draft.rules.probe_hold_s
+        draft.put(d, breaker=hold(d.breaker, until_s, event.why), last_error=event.why)
 
 
 def healthy(draft: Draft, d: Deployment, event: Healthy) -> None:
     if d.phase is not Phase.READY or d.life != event.life:
         return
     closing = None if d.closing is Why.UNHEALTHY else d.closing
-    breaker = d.breaker if d.spec.is_managed else CLOSED
+    breaker = d.breaker if d.spec.is_managed else renewed(d.breaker)
     draft.put(d, closing=closing, breaker=breaker, last_error="")
 
 
@@ -393,4 +397,6 @@ CHANGE: dict[type[Event], Callable[[Draft, Deployment, Any], None]] = {
     Rest: rest,
     Unhealthy: unhealthy,
     Healthy: healthy,
+    Report: reported,
+    Force: forced,
 }

@@ -22,6 +22,7 @@ from pointsman.fleet.breaker import mode_at
 from pointsman.fleet.events import (
     Drain,
     FellAsleep,
+    Force,
     Loaded,
     News,
     Refuse,
@@ -130,12 +131,18 @@ class Fleet:
     def can_serve_now(self, deployment_id: str) -> bool:
         """Whether a lease would be granted at once and the deployment is well: advice, as everything read here is."""
         d, now_s = self._writer.known(deployment_id), self._clock.now()
-        has_slot = d.phase is Phase.READY and d.closing is None and not d.queue and d.in_flight < d.spec.slots
-        return has_slot and mode_at(d.breaker, now_s) is Breaker.CLOSED
+        has_slot = d.phase is Phase.READY and d.closing is None and not d.queue and d.in_flight < d.slots
+        return has_slot and mode_at(d.breaker, now_s) in (Breaker.CLOSED, Breaker.FORCED_CLOSED)
 
-    def report(self, deployment_id: str, ok: bool) -> None:
-        """How a call went, for the breaker: `ok` is False where the deployment was at fault."""
-        self._writer.apply(Report(at_s=self._clock.now(), deployment_id=deployment_id, ok=ok))
+    def report(
+        self, deployment_id: str, ok: bool, first_byte_s: float | None = None, *, is_overload: bool = False
+    ) -> None:
+        """How a call went, for the breaker, the balance, the learned limit. `ok` is False where the deployment was at
+        fault; `first_byte_s`: how long it took to answer; `is_overload`: it was asked too much."""
+        now_s = self._clock.now()
+        self._writer.apply(
+            Report(at_s=now_s, deployment_id=deployment_id, ok=ok, first_byte_s=first_byte_s, is_overload=is_overload)
+        )
 
     def world(self) -> World:
         """The fleet as of now, advisory. Each call has the next `ticket`."""
@@ -187,6 +194,12 @@ class Fleet:
     async def wake(self, deployment_id: str, deadline_s: float = INFINITY) -> DeploymentView:
         """Return once it is ready: one that sleeps is woken, a cold one loaded. Raises like `lease`."""
         return await self.load(deployment_id, deadline_s)
+
+    def force(self, deployment_id: str, state: Breaker | None) -> DeploymentView:
+        """Keep its breaker forced open or closed; None: let it see for itself again. Raises RequestError."""
+        self._writer.known(deployment_id)
+        self._writer.apply(Force(at_s=self._clock.now(), deployment_id=deployment_id, state=state))
+        return self._view_of(deployment_id)
 
     async def wait_preloaded(self) -> PreloadReport:
         """Once every preload is ready or given up: how each went."""
@@ -277,7 +290,7 @@ class Fleet:
     def _view_of(self, deployment_id: str) -> DeploymentView:
         state, pid = self._writer.state, self._loader.pids.get(deployment_id)
         d = state.deployments[deployment_id]
-        return view_of(d, self._clock.now(), pid, is_draining=state.is_draining)
+        return view_of(d, self._clock.now(), pid, is_draining=state.is_draining, rules=state.rules)
 
     def _look(self, deployment_id: str) -> None:
         self._surveyor.look(deployment_id, self._writer.state)

@@ -5,17 +5,21 @@ The loop sends events and performs effects; nothing else changes a State.
 
 Decision tree (numbers stand in the code and in `settle`):
 1. Facts: the event changes what is known (`facts`). Nothing more can follow from a grant on the fast path (ready, open,
-   a slot free, nobody waiting), from one more want in a queue, from Taken, Report, nor from a Release nobody waits for.
+   a slot free, nobody waiting), from one more want in a queue, from Taken, nor from a Release nobody waits for, nor
+   from a Report that moves no breaker
 2. Each deployment, in the configured order; where neither time nor memory has moved, those that the event touched:
    2.1 failed, and its back-off is over → cold
-   2.2 its waiters, all: draining, failed, or too big for ever → refused; one by one: deadline passed → refused
-   2.3 ready: waiters are granted in order while slots are free; closed: none. A want for a load needs no slot
-   2.4 draining: idle → Stop, whatever it is doing
+   2.2 its waiters, all: draining, removed, failed, or too big for ever → refused; one by one: deadline passed, or an operator
+       forced its breaker open → refused
+   2.3 ready: waiters are granted in order while slots are free (`calls.free_slots`: a half-open breaker lets few
+       through); closed: none. A want for a load needs no slot
+   2.4 draining, or it is removed: idle → Stop, whatever it is doing
        ready or asleep, and idle: closed to sleep → 2.5; closed, or unused for its TTL → Stop
        ready and idle: unused for `sleep_after_s` → Sleep, where it can and the memory that takes is free
    2.5 closed to sleep, and it can → Sleep; else Stop where that is an eviction, else it serves on
 3. Memory (`admission`): loads and wakes that are due, the longest waiting first
-4. The next moment at which time alone changes something → WakeAt, where that is sooner than the one set
+4. Who was removed, and of whom nothing is left, is forgotten. What of a breaker is news is told; the next moment at which time alone changes something → WakeAt, where that is
+   sooner than the one set
 
 Asleep, a deployment holds less; falling asleep and waking it holds what it takes awake or asleep, whichever is more.
 What failed: no sleep → ready as before, and not asked again in this life; no wake → Stop, and a load where somebody
@@ -33,12 +37,13 @@ from msgspec.structs import replace
 
 from pointsman.fleet import estimates
 from pointsman.fleet.admission import admit, hopeless, is_due
-from pointsman.fleet.breaker import record
+from pointsman.fleet.calls import follows_from, free_slots, heard, tell
 from pointsman.fleet.draft import Draft
-from pointsman.fleet.events import About, Cancel, Drain, Effect, Event, Grant, Release, Report, Taken, Want
+from pointsman.fleet.events import About, Cancel, Drain, Effect, Event, Force, Grant, Release, Report, Taken, Want
 from pointsman.fleet.facts import CHANGE, released
 from pointsman.fleet.memory import HOST, Sizes, in_words
 from pointsman.fleet.room import LEAVABLE, Room, can_fall_asleep, extra_bytes
+from pointsman.fleet.roster import ROSTER, forget, newborn, refuse_removed, unknown
 from pointsman.fleet.values import (
     ABSENT,
     INFINITY,
@@ -51,6 +56,7 @@ from pointsman.fleet.values import (
     Why,
     active,
 )
+from pointsman.types import Breaker
 
 ENDABLE = frozenset(Phase) - ABSENT - {Phase.STOPPING}
 Step = tuple[State, tuple[Effect, ...]]
@@ -58,10 +64,7 @@ Step = tuple[State, tuple[Effect, ...]]
 
 def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int, gpu_budgets: Sizes = ()) -> State:
     """Everything cold; attached deployments are due to be attached at the first step."""
-    deployments = {
-        spec.id: Deployment(spec=spec, footprint_bytes=spec.memory_bytes or 0, restart_wanted=not spec.is_managed)
-        for spec in specs
-    }
+    deployments = {spec.id: newborn(spec) for spec in specs}
     return State(
         rules=rules,
         budgets={HOST: budget_bytes, **dict(gpu_budgets)},
@@ -72,19 +75,24 @@ def initial(specs: tuple[DeploymentSpec, ...], rules: Rules, budget_bytes: int, 
 
 
 def step(state: State, event: Event) -> Step:
-    """The state after the event, and what must be done, in order. Raises KeyError for an unknown deployment."""
+    """The state after the event, and what must be done, in order."""
+    if isinstance(event, About) and event.deployment_id not in state.deployments:
+        return unknown(state, event)
     quick = QUICK.get(type(event))
     if quick is not None:
         done = quick(state, event)
         if done is not None:
             return done
     draft = Draft(state, event.at_s)
-    if isinstance(event, About):
+    if type(event) in ROSTER:
+        ROSTER[type(event)](draft, event)
+    elif isinstance(event, About):
         draft.touched[event.deployment_id] = None
         CHANGE[type(event)](draft, draft[event.deployment_id], event)
     elif isinstance(event, Drain):
         draft.is_draining = True
     settle(draft, everybody=draft.is_time or draft.is_draining or not isinstance(event, ALIKE))
+    forget(draft)
     return draft.sealed()
 
 
@@ -94,7 +102,8 @@ def step(state: State, event: Event) -> Step:
 def _quick_want(state: State, event: Want) -> Step | None:
     d = state.deployments[event.deployment_id]
     is_open = d.phase is Phase.READY and d.closing is None and not d.queue and not state.is_draining
-    if is_open and not event.for_load and d.in_flight < d.spec.slots and event.deadline_s > event.at_s:
+    has_slot = is_open and not event.for_load and free_slots(d, state.rules, event.at_s) > 0
+    if has_slot and event.deadline_s > event.at_s:
         return _asked(state, replace(d, granted=d.granted | {event.ticket})), (Grant(ticket=event.ticket),)
     return _join(state, event, d)
 
@@ -102,7 +111,9 @@ def _quick_want(state: State, event: Want) -> Step | None:
 def _join(state: State, event: Want, d: Deployment) -> Step | None:
     """One more in a queue that others stand in: no turn comes sooner or later for it, nor any moment of change."""
     is_plain = d.queue and d.queue[0].may_evict and event.may_evict and not event.for_load and not state.is_draining
-    if not is_plain or len(d.queue) >= state.rules.max_queue or event.deadline_s <= event.at_s:
+    if d.breaker.forced is Breaker.FORCED_OPEN or event.deadline_s <= event.at_s:
+        return None
+    if not is_plain or len(d.queue) >= state.rules.max_queue:
         return None
     if not event.at_s < state.wake_at_s <= event.deadline_s:
         return None
@@ -140,10 +151,12 @@ def _quick_release(state: State, event: Release) -> Step | None:
     return _with(state, d), ()
 
 
-def _quick_report(state: State, event: Report) -> Step:
+def _quick_report(state: State, event: Report) -> Step | None:
     d = state.deployments[event.deployment_id]
-    breaker = record(d.breaker, event.ok, event.at_s)
-    return (state if breaker is d.breaker else _with(state, replace(d, breaker=breaker))), ()
+    changes = heard(d, state.rules, event)
+    if follows_from(d, changes, event.at_s):
+        return None
+    return (_with(state, replace(d, **changes)) if changes else state), ()
 
 
 def _with(state: State, d: Deployment) -> State:
@@ -158,7 +171,7 @@ QUICK: dict[type[Event], Callable[[State, Any], Step | None]] = {
 }
 
 
-ALIKE = (Want, Cancel, Release)
+ALIKE = (Want, Cancel, Release, Report, Force)
 """Events that leave memory as it is; admission aside, they concern one deployment."""
 
 # ---------------------------------------------------------------- 2. – 4. what follows
@@ -180,7 +193,8 @@ def settle(draft: Draft, *, everybody: bool) -> None:
         may_load = everybody or draft.is_short or any(is_due(draft, draft[name]) for name in draft.touched)
         if not may_load or not admit(draft):
             break
-    for name in draft.active if everybody else draft.touched:
+    for name in draft.active if everybody else tuple(draft.touched):
+        tell(draft, draft[name])
         _alarm(draft, draft[name])
 
 
@@ -196,12 +210,16 @@ def _refuse(draft: Draft, d: Deployment) -> Deployment:
     if draft.is_draining:
         why = "this server is shutting down and takes no new requests; try again shortly"
         return draft.refuse_all(d, "draining", estimates.DRAIN_RETRY_AFTER_S, why)
+    if d.is_leaving:
+        return refuse_removed(draft, d)
     if d.phase is Phase.FAILED:
         retry_s = estimates.ready_in_s(d, draft.now_s)
         why = f"`{d.spec.id}` failed to start {d.failures} times, the next try is in {retry_s:.0f} s: {d.last_error}"
         return draft.refuse_all(d, d.error_code, max(retry_s, estimates.MIN_RETRY_AFTER_S), why)
     if d.phase in (Phase.COLD, Phase.ASLEEP) and (why := hopeless(draft, d)):
         return draft.refuse_all(d, "out_of_memory_budget", estimates.HOPELESS_RETRY_AFTER_S, why)
+    if d.breaker.forced is Breaker.FORCED_OPEN:
+        d = _turn_away(draft, d)
     if d.next_deadline_s > draft.now_s:
         return d
     late = [waiter for waiter in d.queue if waiter.deadline_s <= draft.now_s]
@@ -211,9 +229,18 @@ def _refuse(draft: Draft, d: Deployment) -> Deployment:
     return draft.queue(d, tuple(waiter for waiter in d.queue if waiter.deadline_s > draft.now_s))
 
 
+def _turn_away(draft: Draft, d: Deployment) -> Deployment:
+    """Who wants to call it; an operator may still have it loaded."""
+    for waiter in d.queue:
+        if not waiter.for_load:
+            why = f"an operator keeps `{d.spec.id}` closed off; ask again later or name another model"
+            draft.refuse(waiter.ticket, "upstream_unreachable", estimates.HOPELESS_RETRY_AFTER_S, why)
+    return draft.queue(d, tuple(waiter for waiter in d.queue if waiter.for_load))
+
+
 def _state_in_words(draft: Draft, d: Deployment) -> str:
     if d.phase is Phase.READY:
-        return "is about to stop" if d.closing else f"has all of its {d.spec.slots} slots busy"
+        return "is about to stop" if d.closing else f"has all of its {d.slots} slots busy"
     if d.phase is Phase.COLD and not is_due(draft, d):
         return f"is tried again in {max(0.0, d.retry_at_s - draft.now_s):.1f} s: {d.last_error}"
     if d.phase in (Phase.COLD, Phase.ASLEEP):
@@ -225,7 +252,7 @@ def _grant(draft: Draft, d: Deployment) -> Deployment:
     """2.3"""
     if d.phase is not Phase.READY or not d.queue:
         return d
-    free = 0 if d.closing else d.spec.slots - d.in_flight
+    free = 0 if d.closing else free_slots(d, draft.rules, draft.now_s)
     granted: list[int] = []
     left: list[Waiter] = []
     for waiter in d.queue:
@@ -241,8 +268,8 @@ def _grant(draft: Draft, d: Deployment) -> Deployment:
 
 def _leave(draft: Draft, d: Deployment) -> None:
     """2.4"""
-    if draft.is_draining:
-        draft.stop(d, Why.DRAINED)
+    if draft.is_draining or d.is_leaving:
+        draft.stop(d, Why.DRAINED if draft.is_draining else Why.REMOVED)
     elif d.phase not in LEAVABLE:
         return
     elif d.closing and d.to_sleep:
@@ -286,6 +313,8 @@ def _alarm(draft: Draft, d: Deployment) -> None:
     """4"""
     if d.next_deadline_s < INFINITY:
         draft.alarm(d.next_deadline_s)
+    if d.breaker.open_until_s is not None:
+        draft.alarm(d.breaker.open_until_s)
     if d.phase is Phase.FAILED or (d.phase is Phase.COLD and (d.queue or d.restart_wanted) and not is_due(draft, d)):
         draft.alarm(d.retry_at_s)
     elif d.phase in LEAVABLE and d.is_idle:

@@ -43,7 +43,9 @@ class Memory(Value, frozen=True):
 class DeploymentStatus(Value, frozen=True):
     """One deployment in full. `age_s`: since it is in this state; `idle_s`: since its last use, None while it is used
     or not loaded; `load_s`, `wake_s`: how long that took, by experience; None before the first time.
-    `variant`: the quantisation chosen, where there are several, and why.
+    `variant`: the quantisation chosen, where there are several, and why. `breaker_why`: why it opened; `retry_in_s`:
+    until it lets trials through. `slots` are those it may have now, of `max_slots`. `latency_s`: its usual time to the
+    first byte.
     """
 
     id: str
@@ -70,6 +72,10 @@ class DeploymentStatus(Value, frozen=True):
     load_s: float | None = None
     wake_s: float | None = None
     variant: str = ""
+    breaker_why: str = ""
+    retry_in_s: float = 0.0
+    max_slots: int = 1
+    latency_s: float | None = None
 
 
 class FleetStatus(Value, frozen=True):
@@ -137,4 +143,8 @@ def _status(d: Deployment, now_s: float, pid: int | None, *, is_draining: bool) 
         sleep_after_s=spec.sleep_after_s,
         load_s=d.load_s,
         wake_s=d.wake_s,
+        breaker_why=d.breaker.why,
+        retry_in_s=round(view.retry_in_s, 3),
+        max_slots=spec.slots,
+        latency_s=d.latency_s,
     )

@@ -9,11 +9,12 @@ from typing import Self
 
 import msgspec
 
-from pointsman.fleet.breaker import CLOSED, BreakerState
+from pointsman.fleet.breaker import CLOSED, BreakerRules, BreakerState
 from pointsman.fleet.eviction import Demand
+from pointsman.fleet.limit import Limit
 from pointsman.fleet.memory import HOST, Sizes, added, least, most
 from pointsman.settings import FleetSettings, ManagedBase, ModelBase, OpenAiModel
-from pointsman.types import Value
+from pointsman.types import Breaker, Value
 
 GB = 1e9
 INFINITY = float("inf")
@@ -26,7 +27,8 @@ class DeploymentSpec(Value, frozen=True):
     """One place where a model can run. `memory_bytes`, and `gpu_memory_bytes` on each of its GPUs, are the operator's
     figures; None: the backend's estimate.
 
-    `sleep_after_s`: unused for so long it falls asleep, where its engine can. `gpus`: the ones it may use.
+    `sleep_after_s`: unused for so long it falls asleep, where its engine can. `gpus`: the ones it may use. `min_slots`:
+    where set, how many slots it has is learned, from these up to `slots`. `instances`: of the same model.
     """
 
     id: str
@@ -40,6 +42,8 @@ class DeploymentSpec(Value, frozen=True):
     memory_bytes: int | None = None
     gpus: tuple[int, ...] = ()
     gpu_memory_bytes: int | None = None
+    min_slots: int | None = None
+    instances: int = 1
 
     @classmethod
     def of(cls, deployment_id: str, model: ModelBase) -> Self:
@@ -58,7 +62,16 @@ class DeploymentSpec(Value, frozen=True):
                 gpus=model.gpus,
                 gpu_memory_bytes=None if model.gpu_memory_gb is None else int(model.gpu_memory_gb * GB),
             )
-        slots = model.slots if isinstance(model, OpenAiModel | ManagedBase) else 1
+        if isinstance(model, OpenAiModel):
+            return cls(
+                id=deployment_id,
+                model_id=model.id,
+                slots=model.slots,
+                is_managed=False,
+                min_slots=model.min_slots,
+                instances=len(model.all_urls()),
+            )
+        slots = model.slots if isinstance(model, ManagedBase) else 1
         return cls(id=deployment_id, model_id=model.id, slots=slots, is_managed=False)
 
 
@@ -78,6 +91,9 @@ class Rules(Value, frozen=True):
     stable_s: float = 10.0
     probe_hold_s: float = 45.0
     eviction: str = "cost_aware"
+    breaker: BreakerRules = BreakerRules()
+    outliers: bool = True
+    outlier_share: float = 0.3
 
     @classmethod
     def of(cls, settings: FleetSettings) -> Self:
@@ -88,6 +104,9 @@ class Rules(Value, frozen=True):
             backoff_s=settings.restart_backoff_s,
             probe_hold_s=settings.probe_interval_s * 1.5,
             eviction=settings.eviction,
+            breaker=BreakerRules.of(settings.breaker),
+            outliers=settings.breaker.outliers,
+            outlier_share=settings.breaker.outlier_share,
         )
 
 
@@ -143,7 +162,9 @@ class Deployment(Value, frozen=True):
     `closing`: ready, but grants nothing more and stops when idle, or sleeps (`to_sleep`); `yields_to`: the starved
     deployment that waits for its memory. `ran_out`: its last start ran out of memory; another has to follow once
     others have left. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off.
-    `demand`: how often it is asked for. `restart_wanted`: start it though nobody waits.
+    `demand`: how often it is asked for. `is_leaving`: it was removed. `restart_wanted`: start it though nobody waits. `told`: the breaker's state as
+    last told. `limit`: of slots, where it is learned. `latency_s`: its usual time to the first byte, as of
+    `latency_at_s`. `judged_s`: when it was last compared with the model's other instances.
     """
 
     spec: DeploymentSpec
@@ -184,6 +205,16 @@ class Deployment(Value, frozen=True):
     breaker: BreakerState = CLOSED
 
     @property
+    told: Breaker = Breaker.CLOSED
+    limit: Limit | None = None
+    latency_s: float | None = None
+    latency_at_s: float = 0.0
+    judged_s: float = 0.0
+
+    @property
+    def slots(self) -> int:
+        """How many calls at once, as configured or learned."""
+        return self.spec.slots if self.limit is None else self.limit.slots
     def in_flight(self) -> int:
         return len(self.granted) + len(self.leases)
 

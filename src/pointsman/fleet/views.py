@@ -4,15 +4,20 @@ Invariant: a view is rebuilt when its deployment changed, or when time alone cha
 """
 
 from pointsman.fleet.breaker import mode_at, retry_in_s
+from pointsman.fleet.calls import free_slots
 from pointsman.fleet.estimates import is_steady, ready_in_s
-from pointsman.fleet.values import WARM, Deployment, Phase, State
-from pointsman.types import DeploymentView, Tier, World
+from pointsman.fleet.values import WARM, Deployment, Phase, Rules, State
+from pointsman.types import Breaker, DeploymentView, Tier, World
 
 DRAINING = "draining"
+USUAL = Rules()
 
 
-def view_of(d: Deployment, now_s: float, pid: int | None = None, *, is_draining: bool = False) -> DeploymentView:
+def view_of(
+    d: Deployment, now_s: float, pid: int | None = None, *, is_draining: bool = False, rules: Rules = USUAL
+) -> DeploymentView:
     """One deployment as of now."""
+    mode = mode_at(d.breaker, now_s)
     return DeploymentView(
         id=d.spec.id,
         model_id=d.spec.model_id,
@@ -21,9 +26,11 @@ def view_of(d: Deployment, now_s: float, pid: int | None = None, *, is_draining:
         ready_in_s=ready_in_s(d, now_s),
         in_flight=d.in_flight,
         queued=len(d.queue),
-        slots=d.spec.slots,
-        breaker=mode_at(d.breaker, now_s),
+        slots=d.slots,
+        breaker=mode,
         retry_in_s=retry_in_s(d.breaker, now_s),
+        is_tried=mode is Breaker.HALF_OPEN and free_slots(d, rules, now_s) <= 0,
+        latency_s=d.latency_s,
         is_managed=d.spec.is_managed,
         memory_bytes=d.holds[0][1] if d.phase in WARM else d.footprint_bytes,
         gpu_bytes=d.holds[1:] if d.phase in WARM else d.gpu_bytes,
@@ -75,7 +82,7 @@ class WorldView:
             if steady and known.get(name) is d and is_steady(d, self._built_s):
                 views.append(self._views[position])
             else:
-                views.append(view_of(d, now_s, pids.get(name), is_draining=state.is_draining))
+                views.append(view_of(d, now_s, pids.get(name), is_draining=state.is_draining, rules=state.rules))
         self._views = tuple(views)
         self._used_bytes = state.used_bytes
         if state.gpu_budgets:

@@ -16,7 +16,13 @@ from pointsman.types import Breaker, DeploymentView, Tier, World
 LOAD_S = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600)
 NAP_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 AGE_S = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
-HEALTH = {Breaker.CLOSED: 1.0, Breaker.HALF_OPEN: 0.5, Breaker.OPEN: 0.0}
+HEALTH = {
+    Breaker.CLOSED: 1.0,
+    Breaker.FORCED_CLOSED: 1.0,
+    Breaker.HALF_OPEN: 0.5,
+    Breaker.OPEN: 0.0,
+    Breaker.FORCED_OPEN: 0.0,
+}
 GAUGES = (
     ("in_flight", "Requests a deployment is answering"),
     ("queued", "Requests that wait for a deployment"),
@@ -51,6 +57,9 @@ class FleetMetrics:
             "From the first eviction before a load or a wake-up began to the warm-up answer",
             ("model",),
             LOAD_S,
+        )
+        self._moves = make.counter(
+            "agent_router_breaker_transitions", "Breakers that went into a state, by model", ("model", "state")
         )
         self._naps = make.counter("agent_router_fleet_sleeps", "Models told to sleep, by result", ("model", "result"))
         self._nap_s = make.histogram(
@@ -109,6 +118,10 @@ class FleetMetrics:
     def exited(self, model_id: str) -> None:
         """A child ended without being asked to."""
         self._exits[self._label(model_id),].inc()
+
+    def breaker_moved(self, model_id: str, state: Breaker) -> None:
+        """A deployment's breaker is in another state."""
+        self._moves[self._label(model_id), state.value].inc()
 
     def changed(self, action: str, model_id: str, result: str) -> None:
         """An operator's change has ended. Actions and results are closed sets."""
@@ -179,6 +192,7 @@ class _World(Collector):
                 gauge.add_metric((view.id, view.model_id), _reading(view, name))
             yield gauge
         yield _tiers(deployments)
+        yield _breakers(deployments)
         restarts = CounterMetricFamily(
             "agent_router_fleet_restarts", "Automatic restarts of a dead child", labels=("deployment", "model")
         )
@@ -210,6 +224,16 @@ def _reading(view: DeploymentView, name: str) -> float:
         "ready_in_seconds": view.ready_in_s,
     }
     return readings[name]
+
+
+def _breakers(deployments: tuple[DeploymentView, ...]) -> Metric:
+    gauge = GaugeMetricFamily(
+        "agent_router_deployment_breaker", "1 for the state a breaker is in", labels=("deployment", "model", "state")
+    )
+    for view in deployments:
+        for state in Breaker:
+            gauge.add_metric((view.id, view.model_id, state.value), float(view.breaker == state))
+    return gauge
 
 
 def _tiers(deployments: tuple[DeploymentView, ...]) -> Metric:

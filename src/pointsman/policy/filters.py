@@ -35,6 +35,7 @@ class Gate(StrEnum):
     DRAINING = "draining"
     FAILED = "failed"
     TOO_BIG = "too_big"
+    FORCED = "forced_open"
     BREAKER = "breaker_open"
 
 
@@ -44,7 +45,7 @@ UNSUITED = frozenset(
         *(Gate.KIND, Gate.INPUT, Gate.NOTHING_TO_READ, Gate.OUTPUT, Gate.TOOLS),
     }
 )
-PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.BREAKER})
+PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.FORCED, Gate.BREAKER})
 STATE_FAILED, STATE_DRAINING = "failed", "draining"
 
 
@@ -150,10 +151,14 @@ def fits_memory(ask: Ask, _: ModelCard, view: DeploymentView) -> str | None:
     return None
 
 
+def is_not_closed_off(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
+    return "is closed off by an operator" if view.breaker is Breaker.FORCED_OPEN else None
+
+
 def has_closed_breaker(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
-    if view.breaker is not Breaker.OPEN:
-        return None
-    return f"failed too often of late; tried again in {view.retry_in_s:.0f} s"
+    if view.breaker is Breaker.OPEN:
+        return f"failed too often of late; tried again in {view.retry_in_s:.0f} s"
+    return "failed too often of late, and is being tried" if view.is_tried else None
 
 
 GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]], ...] = (
@@ -170,6 +175,7 @@ GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]]
     (Gate.DRAINING, is_not_draining),
     (Gate.FAILED, has_not_failed),
     (Gate.TOO_BIG, fits_memory),
+    (Gate.FORCED, is_not_closed_off),
     (Gate.BREAKER, has_closed_breaker),
 )
 

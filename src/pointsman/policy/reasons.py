@@ -22,6 +22,7 @@ REMEDIES: dict[Gate, str] = {
     Gate.DRAINING: "try again shortly",
     Gate.FAILED: "try again shortly; the log of the model says why it failed",
     Gate.TOO_BIG: "raise fleet.memory_budget_gb (GPUs: gpu_memory_budget_gb), or choose a smaller variant of the model",
+    Gate.FORCED: "name another model, or let its breaker see for itself again",
     Gate.BREAKER: "try again shortly",
 }
 MOST_SHOWN = 3

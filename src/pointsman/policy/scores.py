@@ -105,13 +105,14 @@ def health(_: Ask, __: ModelCard, view: DeploymentView) -> tuple[float, str]:
     """Open breakers come this far only as a last resort: the one that is tried again soonest failed longest ago."""
     if view.breaker is Breaker.OPEN:
         return 0.3 / (1 + view.retry_in_s / 10), f"breaker open for another {view.retry_in_s:.0f} s"
-    if view.breaker is Breaker.CLOSED and not view.restarts and not view.last_error:
+    if view.breaker in _CLOSED and not view.restarts and not view.last_error:
         return 1.0, "no failures"
     ceiling = 0.5 if view.breaker is Breaker.HALF_OPEN else 1.0
     value = ceiling * (0.8 if view.last_error else 1.0) / (1 + min(view.restarts, 10) / 10)
     return value, f"breaker {view.breaker}, restarts: {view.restarts}, last error: {view.last_error or 'none'}"
 
 
+_CLOSED = (Breaker.CLOSED, Breaker.FORCED_CLOSED)
 # How sure a place is to be reached in no time, where nobody could say how long it takes.
 _CEILING = {Tier.HOT: 1.0, Tier.WARM: 0.9, Tier.COLD: 0.6}
 
