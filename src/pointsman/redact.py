@@ -6,19 +6,23 @@ Invariant: what was once a secret stays one: a key that a reload has replaced is
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
 import msgspec
 
+Hide = Callable[[str], str]
+"""Text, and what others may see of it: `redact` itself, or a `Redactor`."""
 HIDDEN = "[redacted]"
 SECRET_NAME = re.compile(r"(?i)(^|_)(key|token|secret|password|credentials?)s?($|_)")
 SHORTEST = 8
 """A shorter value would hide ordinary words."""
 NAMED = r"(?:api|admin|access|auth|secret|private|hf)[-_ ]?(?:key|token)s?|password|authorization"
 SHAPES = (
-    re.compile(rf"(?i)(?P<keep>(?:{NAMED})[\"'\\]*\s*[:=]\s*[\[\"'\\]*(?:bearer\s+)?)(?!bearer\b)[^\s\"'`,\]}}\\]{{4,}}"),
+    re.compile(
+        rf"(?i)(?P<keep>(?:{NAMED})[\"'\\]*\s*[:=]\s*[\[\"'\\]*(?:bearer\s+)?)(?!bearer\b)[^\s\"'`,\]}}\\]{{4,}}"
+    ),
     re.compile(r"(?i)(?P<keep>--[\w-]*(?:key|token|password)[\"'\\,=\s]+)[^\s\"',\]\\]+"),
     re.compile(r"(?i)(?P<keep>(?:bearer|basic)\s+)[a-z0-9._~+/=-]{8,}"),
     re.compile(r"(?P<keep>\b(?:hf_|sk-))[A-Za-z0-9_-]{8,}"),

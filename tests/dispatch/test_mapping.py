@@ -1,8 +1,10 @@
 """What upstreams say, in our words."""
 
+from functools import partial
+
 import pytest
 
-from pointsman.dispatch.mapping import check_answer, error_of, refusal
+from pointsman.dispatch.mapping import check_answer, error_of, refusal, unquoted
 from pointsman.errors import NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
 from pointsman.types import JsonPayload, Kind, Plan, Rejected, Request, Turn
 
@@ -114,5 +116,7 @@ def test_an_upstream_that_says_the_prompt_back_is_cut_short() -> None:
     said = "My number is 4929 1234 5678 9012, what do I do with it?"
     body = b'{"error":{"message":"cannot parse \'My number is 4929 1234 5678 90\' at column 3"}}'
     turns = (Turn(role="system", text="parse"), Turn(role="user", text=said))
-    assert error_of(400, body, "m", turns=turns).message == "`m` refused the request: cannot parse '[the prompt]"
+    clean = partial(unquoted, turns=turns, api_key="the-vendor-key")
+    assert clean("401 for the-vendor-key") == "401 for [redacted]"
+    assert error_of(400, body, "m", clean=clean).message == "`m` refused the request: cannot parse '[the prompt]"
     assert "4929" in error_of(400, body, "m").message

@@ -7,13 +7,17 @@ Invariant: whatever ends a call, its lease and connection are owned by its own s
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Protocol
+
+import msgspec
 
 from pointsman.clock import Clock
 from pointsman.dispatch import stream
-from pointsman.dispatch.mapping import check_answer, error_of
+from pointsman.dispatch.mapping import check_answer, error_of, unquoted
 from pointsman.dispatch.pace import Pace
 from pointsman.errors import PointsmanError, UpstreamError
+from pointsman.redact import Hide
 from pointsman.settings import RetrySettings
 from pointsman.types import Attempt, Candidate, Lease, Reply, Request
 
@@ -53,6 +57,7 @@ class Call:
     """One attempt while it is under way: its times, and the stack that owns its lease and connection."""
 
     def __init__(self, clock: Clock, candidate: Candidate) -> None:
+        self._clock = clock
         self.candidate = candidate
         self.own = AsyncExitStack()
         self.started_s = clock.now()
@@ -61,10 +66,6 @@ class Call:
         self.is_hedge = False
         self.raced = ""
 
-    def attempt(self, error: PointsmanError | None = None) -> Attempt:
-        """The record of it."""
-        wait_s = (self.leased_s - self.started_s) if self.leased_s is not None else 0.0
-        return Attempt(
     @property
     def answered_in_s(self) -> float | None:
         """From the lease to the first byte."""
@@ -72,6 +73,10 @@ class Call:
             return None
         return self.first_byte_s - self.leased_s
 
+    def attempt(self, error: PointsmanError | None = None) -> Attempt:
+        """The record of it."""
+        wait_s = (self.leased_s - self.started_s) if self.leased_s is not None else 0.0
+        return Attempt(
             deployment_id=self.candidate.deployment_id,
             model_id=self.candidate.model_id,
             started_s=self.started_s,
@@ -81,6 +86,7 @@ class Call:
             detail=error.message if error else "",
             is_hedge=self.is_hedge,
             raced=self.raced,
+            ended_s=self._clock.now(),
         )
 
 
@@ -105,9 +111,10 @@ class Caller:
         model_id, deployment_id = call.candidate.model_id, call.candidate.deployment_id
         lease = await call.own.enter_async_context(self._fleet.lease(deployment_id, deadline_s))
         call.leased_s = self._clock.now()
-        http = await call.own.enter_async_context(self._backends[deployment_id].call(lease, request))
+        http = await call.own.enter_async_context(self._backends[deployment_id].call(lease, _traced(request, call)))
+        clean = partial(unquoted, turns=request.turns, api_key=lease.endpoint.api_key)
         if http.status != 200:
-            raise error_of(http.status, await http.read(), model_id, http.retry_after_s)
+            raise error_of(http.status, await http.read(), model_id, http.retry_after_s, clean)
         if not request.stream:
             body = await http.read()
             call.first_byte_s = self._clock.now()
@@ -115,21 +122,21 @@ class Caller:
             return Reply(status=200, content_type=http.content_type, body=body)
         if not http.content_type.startswith("text/event-stream"):
             return await self._raw_stream(http, call)
-        return await self._event_stream(http, call, request)
+        return await self._event_stream(http, call, request, clean)
 
-    async def _event_stream(self, http: HttpReply, call: Call, request: Request) -> Reply:
+    async def _event_stream(self, http: HttpReply, call: Call, request: Request, clean: Hide) -> Reply:
         """Events: the first with content is the commit point. Roles, comments and empty deltas keep nobody waiting."""
         model_id, limit_s = call.candidate.model_id, self._retry.first_token_timeout_s
         events = stream.whole_events(http.chunks(), request.kind, model_id)
         try:
             async with asyncio.timeout(limit_s):
-                held = await stream.until_content(events, model_id)
+                held = await stream.until_content(events, model_id, clean)
         except TimeoutError:
             raise UpstreamError(
                 f"`{model_id}` began its answer and sent no token within {limit_s:g} s", code="upstream_timeout"
             ) from None
         call.first_byte_s = self._clock.now()
-        rest = stream.checked(held, Pace(events, self._retry, self._clock, model_id), model_id)
+        rest = stream.checked(held, Pace(events, self._retry, self._clock, model_id), model_id, clean)
         return Reply(status=200, content_type="text/event-stream", events=rest)
 
     async def _raw_stream(self, http: HttpReply, call: Call) -> Reply:
@@ -145,6 +152,13 @@ class Caller:
             call.first_byte_s = self._clock.now()
             return Reply(status=200, content_type=http.content_type, events=_chain(first, chunks))
         raise UpstreamError(f"`{model_id}` sent an empty stream", code="upstream_cut")
+
+
+def _traced(request: Request, call: Call) -> Request:
+    """As the upstream is asked: in a span of this call's own, where there is a trace."""
+    if request.trace is None:
+        return request
+    return msgspec.structs.replace(request, trace=request.trace.of_call(call.candidate.deployment_id, call.started_s))
 
 
 async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

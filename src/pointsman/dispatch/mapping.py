@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from pointsman.errors import TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.redact import Hide, redact
 from pointsman.types import Kind, Plan, Request, Turn
 
 CALLER_AT_FAULT = frozenset({400, 406, 409, 411, 413, 415, 422})
@@ -49,12 +50,12 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
 def error_of(
-    status: int, body: bytes, model_id: str, retry_after_s: float | None = None, turns: tuple[Turn, ...] = ()
+    status: int, body: bytes, model_id: str, retry_after_s: float | None = None, clean: Hide = redact
 ) -> PointsmanError:
-    """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault. Where it says the
-    caller's `turns` back, it is not listened to any further: errors are kept and counted, prompts are not."""
+    """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault. `clean` sees what
+    it says."""
     detail = _detail_of(body)
-    said = _unquoted(detail.message, turns)[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
+    said = clean(detail.message)[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
     if _is_too_long(status, detail):
         numbers = f" ({detail.n_prompt_tokens} prompt tokens, {detail.n_ctx} allowed)" if detail.n_ctx else ""
         remedy = "shorten it, or name a model with a longer context"
@@ -80,8 +81,10 @@ def error_of(
     )
 
 
-def _unquoted(said: str, turns: tuple[Turn, ...]) -> str:
-    """The words up to where they begin to quote a turn."""
+def unquoted(said: str, turns: tuple[Turn, ...], api_key: str = "") -> str:
+    """What an upstream says, without our key, and up to where it begins to say a turn back: errors are kept and
+    counted, prompts are not."""
+    said = redact(said, (api_key,) if api_key else ())
     begun = (turn.text.strip()[:QUOTE_CHARS] for turn in turns)
     found = [at for words in begun if len(words) >= SHORTEST_QUOTE_CHARS and (at := said.find(words)) >= 0]
     return f"{said[: min(found)]}[the prompt]" if found else said

@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 
 from pointsman.errors import UpstreamError
+from pointsman.redact import Hide, redact
 from pointsman.types import Kind
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
+MAX_CAUSE_CHARS = 500
+NO_REASON = "it gave no reason"
 DONE = b"[DONE]"
 LAST = DONE + b"\n\n"  # a line of JSON never ends so
 AUDIO_KINDS = frozenset({Kind.TRANSCRIPTION, Kind.SPEECH})
@@ -81,28 +84,30 @@ def _unix_lines(chunk: bytes) -> tuple[bytes, bytes]:
     return chunk.removesuffix(held).replace(b"\r\n", b"\n"), held
 
 
-async def until_content(events: AsyncIterator[bytes], model_id: str) -> bytes:
+async def until_content(events: AsyncIterator[bytes], model_id: str, clean: Hide = redact) -> bytes:
     """All events up to and with the chunk of the first that carries content: what the commit point waits for.
 
-    Raises UpstreamError where the stream says an error, is not JSON, or ends first.
+    Raises UpstreamError where the stream says an error, is not JSON, or ends first; `clean` sees what it says.
     """
     held = b""
     async for chunk in events:
         held += chunk
-        if _has_content(chunk, model_id):
+        if _has_content(chunk, model_id, clean):
             return held
     raise UpstreamError(f"`{model_id}` ended its stream without an answer", code="upstream_cut")
 
 
-async def checked(held: bytes, events: AsyncIterator[bytes], model_id: str) -> AsyncIterator[bytes]:
+async def checked(
+    held: bytes, events: AsyncIterator[bytes], model_id: str, clean: Hide = redact
+) -> AsyncIterator[bytes]:
     """After the commit point: what was held, then the rest. Raises UpstreamError where an event is one, or no JSON."""
     yield held
     async for chunk in events:
-        _has_content(chunk, model_id)
+        _has_content(chunk, model_id, clean)
         yield chunk
 
 
-def _has_content(chunk: bytes, model_id: str) -> bool:
+def _has_content(chunk: bytes, model_id: str, clean: Hide) -> bool:
     """Whether any event speaks. Decodes every event (0.6 µs each), so that a broken one never reaches the caller."""
     speaks = False
     for line in chunk.split(b"\n"):
@@ -116,7 +121,7 @@ def _has_content(chunk: bytes, model_id: str) -> bool:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise UpstreamError(f"`{model_id}` sent a malformed event", code="upstream_protocol") from None
         if event.error is not None:
-            raise UpstreamError(f"`{model_id}` failed: {_cause_of(data)}")
+            raise UpstreamError(f"`{model_id}` failed: {clean(_cause_of(data))[:MAX_CAUSE_CHARS] or NO_REASON}")
         speaks = speaks or event.choices is None or any(_speaks(choice) for choice in event.choices)
     return speaks
 
@@ -132,4 +137,4 @@ def _cause_of(data: bytes) -> str:
         cause = _decode_cause(data).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         cause = None
-    return (cause.message if isinstance(cause, _Cause) else cause or "")[:500] or "it gave no reason"
+    return cause.message if isinstance(cause, _Cause) else cause or ""

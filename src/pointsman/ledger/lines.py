@@ -4,12 +4,11 @@ Invariants: no prompt, no answer, no key, no error text (an upstream's may quote
 names, labels of closed sets, codes and numbers. The field order is part of the contract.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
 from pointsman.ledger.reading import answered_by, fallback_from
-from pointsman.redact import redact
+from pointsman.redact import Hide, redact
 from pointsman.types import Attempt, Outcome, Scored, Value
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -85,7 +84,7 @@ class Event(Value, frozen=True):
     details: tuple[tuple[str, str | int | float | bool | None], ...] = ()
 
 
-def line_of(outcome: Outcome, hide: Callable[[str], str] = redact) -> RequestLine:
+def line_of(outcome: Outcome, hide: Hide = redact) -> RequestLine:
     """The canonical line of an Outcome, stamped with the moment it ended; `hide` sees whatever a caller chose."""
     signals = outcome.signals
     use_case, use_case_p = _label(signals.use_case if signals else None)
