@@ -13,6 +13,7 @@ import msgspec
 from pointsman.clock import Clock
 from pointsman.edge.doorkeeper import Doorkeeper
 from pointsman.edge.http import (
+    OPENAI,
     BodyLimits,
     ClientLeft,
     DisconnectWatch,
@@ -21,10 +22,13 @@ from pointsman.edge.http import (
     Response,
     Scope,
     Send,
+    Voice,
     read,
     request_id_of,
 )
+from pointsman.edge.tracing import Begin, traced
 from pointsman.errors import PointsmanError, RequestError
+from pointsman.redact import Hide, redact
 from pointsman.settings import KeySettings
 from pointsman.types import Explanation, Reply, Request
 
@@ -69,7 +73,8 @@ Act = Callable[[Rooms, Request, Response], Awaitable[None]]
 
 
 class Endpoint:
-    """One POST route as a plain ASGI application. `rooms`: those of the tree in force; `fetches`: media by links."""
+    """One POST route as a plain ASGI application. `rooms`: those of the tree in force; `fetches`: media by their links;
+    `reword`: makes the body of another dialect one that `decode` takes; `voice`: how errors are told."""
 
     def __init__(
         self,
@@ -79,27 +84,37 @@ class Endpoint:
         rooms: Callable[[], Rooms],
         clock: Clock,
         faults: Faults,
+        begin: Begin | None = None,
         fetches: bool = False,
+        reword: Callable[[bytes], bytes] | None = None,
+        voice: Voice = OPENAI,
+        hide: Hide = redact,
     ) -> None:
+        self._hide = hide
+        self._reword = reword
+        self._voice = voice
         self._rooms = rooms
         self._fetches = fetches
         self._decode = decode
         self._act = act
         self._clock = clock
         self._faults = faults
+        self._begin = begin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = request_id_of(scope)
-        response = Response(send, request_id)
+        response = Response(send, request_id, self._voice, self._hide)
         try:
             with self._rooms() as rooms:
                 owner = rooms.door.admit(scope)
                 _require_post(scope)
                 incoming = await read(scope, receive, request_id, rooms.limits, self._clock)
+                if self._reword is not None:
+                    incoming = msgspec.structs.replace(incoming, body=self._reword(incoming.body))
                 if self._fetches and rooms.media is not None:
                     async with DisconnectWatch(receive, response):
                         incoming = msgspec.structs.replace(incoming, body=await rooms.media(incoming.body))
-                request = _owned(self._decode(incoming), owner)
+                request = traced(_owned(self._decode(incoming), owner), scope, self._begin)
                 async with DisconnectWatch(receive, response):
                     await self._act(rooms, request, response)
         except ClientLeft:

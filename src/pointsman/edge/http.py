@@ -25,6 +25,7 @@ from pointsman.errors import (
     RequestError,
     UpstreamError,
 )
+from pointsman.redact import Hide, redact
 from pointsman.types import Reply, Request, RoutingMetadata, Usage, Value
 
 Scope = MutableMapping[str, Any]
@@ -171,12 +172,34 @@ class DisconnectWatch:
             raise ClientLeft from None
 
 
+class Voice(Protocol):
+    """How an error is told: as a whole body, or as a stream's last event, with how many events were delivered."""
+
+    def error(self, error: PointsmanError) -> bytes: ...
+    def error_event(self, error: PointsmanError, delivered: int) -> bytes: ...
+
+
+class OpenAi:
+    """OpenAI's error object."""
+
+    def error(self, error: PointsmanError) -> bytes:
+        return error_json(error)
+
+    def error_event(self, error: PointsmanError, delivered: int) -> bytes:
+        return b"data: " + error_json(error, delivered) + b"\n\n"
+
+
+OPENAI = OpenAi()
+
+
 class Response:
     """The way back: starts once, ends once. Comments may be sent between its events by another task."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, voice: Voice = OPENAI, hide: Hide = redact) -> None:
         self._send = send
+        self._hide = hide
         self._request_id = request_id
+        self._voice = voice
         self._is_events = False
         self._events_sent = 0
         self._commenting: asyncio.Future[None] | None = None
@@ -243,12 +266,13 @@ class Response:
             self._commenting = None
 
     async def fail(self, error: PointsmanError) -> None:
-        """The error object; after the start of a stream, one error event and the end."""
-        body = error_json(error)
+        """The error; after the start of a stream, one error event and the end. `hide` sees all of it: an upstream may
+        have said our key back."""
         if not self.started:
+            body = self._hide(self._voice.error(error).decode()).encode()
             await self.whole(error.http_status, JSON, body, _retry_after(error))
         elif self._is_events and not self.finished:
-            await self._end(b"data: " + error_json(error, self._events_sent) + b"\n\n")
+            await self._end(self._hide(self._voice.error_event(error, self._events_sent).decode()).encode())
         # A started body that is no event stream is left incomplete: the broken framing is the only honest signal.
 
     async def _start(self, status: int, content_type: bytes, extra: tuple[Header, ...]) -> None:

@@ -6,10 +6,24 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from pointsman.edge.anthropic import CountBody, MessagesBody
 from pointsman.edge.audio import SpeechBody
+from pointsman.edge.generate import GenerateBody
 from pointsman.edge.openai import ChatBody, CompletionBody, EmbeddingBody, RouteBody
+from pointsman.edge.responses import ResponsesBody
 from pointsman.errors import TABLE
 
+BODIES = (
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    SpeechBody,
+    RouteBody,
+    MessagesBody,
+    CountBody,
+    ResponsesBody,
+    GenerateBody,
+)
 REF = "#/components/schemas/{name}"
 
 TRANSCRIPTION_FORM: dict[str, Any] = {
@@ -80,8 +94,7 @@ def describe(shell: FastAPI) -> None:
 
 
 def _with_hot_routes(schema: dict[str, Any]) -> dict[str, Any]:
-    bodies = (ChatBody, CompletionBody, EmbeddingBody, SpeechBody, RouteBody)
-    _, components = msgspec.json.schema_components(bodies, ref_template=REF)
+    _, components = msgspec.json.schema_components(BODIES, ref_template=REF)
     components |= {"Error": ERROR, "RoutingMetadata": METADATA, "TranscriptionForm": TRANSCRIPTION_FORM}
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     answer = {
@@ -102,6 +115,10 @@ def _with_hot_routes(schema: dict[str, Any]) -> dict[str, Any]:
         "/v1/audio/transcriptions": _operation(
             "Speech to text", "TranscriptionForm", as_json | events, takes="multipart/form-data"
         ),
+        "/v1/messages": _operation("Anthropic's messages; errors in its words", "MessagesBody", as_json | events),
+        "/v1/messages/count_tokens": _operation("About how many tokens a prompt has", "CountBody", as_json),
+        "/v1/responses": _operation("OpenAI's responses; nothing is stored", "ResponsesBody", as_json | events),
+        "/v1/generate": _operation("One question, with what is known of it", "GenerateBody", as_json | events),
         "/v1/route": _operation("The decision only, explained; nothing is called", "RouteBody", as_json),
     }
     return schema

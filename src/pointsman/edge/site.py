@@ -8,13 +8,19 @@ from typing import Self
 import msgspec
 
 from pointsman.clock import Clock
+from pointsman.edge.anthropic import Anthropic, countable, token_count
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
+from pointsman.edge.dialect import Dialect, in_dialect
 from pointsman.edge.endpoint import Decode, Endpoint, Faults, Rooms
+from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
+from pointsman.edge.responses import Responses
+from pointsman.edge.tracing import Begin
 from pointsman.errors import PointsmanError
+from pointsman.redact import Hide, redact
 from pointsman.types import Explanation, Kind, Plan, Request, Signals, WhatIf
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -25,6 +31,11 @@ ANSWERED: tuple[tuple[str, Decode], ...] = (
     ("/v1/embeddings", decode_embedding),
     ("/v1/audio/transcriptions", decode_transcription),
     ("/v1/audio/speech", decode_speech),
+)
+DIALECTS: tuple[tuple[str, Dialect], ...] = (
+    ("/v1/messages", Anthropic()),
+    ("/v1/responses", Responses()),
+    ("/v1/generate", Generate()),
 )
 SPOKEN = frozenset({Kind.CHAT, Kind.COMPLETION})
 
@@ -48,8 +59,9 @@ class Explained(msgspec.Struct, frozen=True):
 class Site:
     """Hot paths first; a pure-ASGI front, so that no middleware of the shell is paid for on the hot path."""
 
-    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi, rooms: Callable[[], Rooms]) -> None:
+    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi, rooms: Callable[[], Rooms], hide: Hide = redact) -> None:
         self._hot = hot
+        self._hide = hide
         self._shell = shell
         self._rooms = rooms
 
@@ -59,13 +71,22 @@ class Site:
             try:
                 self._rooms().door.admit(scope)
             except PointsmanError as error:
-                await Response(send, request_id_of(scope)).fail(error)
+                await Response(send, request_id_of(scope), hide=self._hide).fail(error)
                 return
         await (endpoint or self._shell)(scope, receive, send)
 
 
-def build_site(rooms: Callable[[], Rooms], shell: Asgi, *, clock: Clock, faults: Faults) -> Site:
-    """The site: the corridor's endpoints, the dry run, the shell for the rest. `rooms`: those of the tree in force."""
+def build_site(
+    rooms: Callable[[], Rooms],
+    shell: Asgi,
+    *,
+    clock: Clock,
+    faults: Faults,
+    begin: Begin | None = None,
+    hide: Hide = redact,
+) -> Site:
+    """The site: the corridor's endpoints, the dry run, the shell for the rest. `rooms`: those of the tree in force;
+    `begin`: the trace a request stands in; `hide`: what errors are told through."""
 
     async def answer(own: Rooms, request: Request, response: Response) -> None:
         is_spoken = request.stream and request.kind in SPOKEN
@@ -73,12 +94,24 @@ def build_site(rooms: Callable[[], Rooms], shell: Asgi, *, clock: Clock, faults:
         async with keep_alive, own.gateway.answer(request) as reply:
             await response.reply(request, reply)
 
+    async def answer_in(dialect: Dialect, own: Rooms, request: Request, response: Response) -> None:
+        keep_alive = KeepAlive(response, own.keep_alive_s) if request.stream else nullcontext()
+        async with keep_alive, own.gateway.answer(request) as reply:
+            await response.reply(request, in_dialect(dialect, request, reply))
+
+    async def count(_: Rooms, request: Request, response: Response) -> None:
+        await response.whole(200, JSON, token_count(request))
+
     async def explain(own: Rooms, request: Request, response: Response) -> None:
         explained = Explained.of(request, await own.gateway.explain(request))
         await response.whole(200, JSON, as_json(explained))
 
-    endpoint = partial(Endpoint, rooms=rooms, clock=clock, faults=faults)
+    endpoint = partial(Endpoint, rooms=rooms, begin=begin, clock=clock, faults=faults, hide=hide)
     hot: dict[str, Asgi] = {path: endpoint(decode, answer) for path, decode in ANSWERED}
     hot["/v1/chat/completions"] = endpoint(decode_chat, answer, fetches=True)
+    for path, dialect in DIALECTS:
+        act = partial(answer_in, dialect)
+        hot[path] = endpoint(decode_chat, act, fetches=True, reword=dialect.to_chat, voice=dialect)
+    hot["/v1/messages/count_tokens"] = endpoint(decode_chat, count, reword=countable, voice=Anthropic())
     hot["/v1/route"] = endpoint(decode_route, explain)
-    return Site(hot, shell, rooms)
+    return Site(hot, shell, rooms, hide)

@@ -1,0 +1,126 @@
+"""Other ways to speak of a chat: between a foreign endpoint and the corridor, which knows only chats.
+
+Knows: that a dialect's request is a chat in other words, and so is its answer. Does not know: any dialect.
+Invariant: signals, cache, dispatch and ledger see a chat; what a dialect cannot say is left out, never invented.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from pointsman.edge.http import Voice
+from pointsman.errors import UpstreamError
+from pointsman.types import JsonPayload, Reply, Request, Usage
+
+
+class Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(msgspec.Struct):
+    """Of a stream: a piece; pieces of one call share their `index`."""
+
+    function: Function
+    id: str | None = None
+    index: int = 0
+
+
+class Said(msgspec.Struct):
+    """What a chat's message, or a piece of one, says."""
+
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+    @property
+    def text(self) -> str:
+        return self.content or self.refusal or ""
+
+
+class Choice(msgspec.Struct):
+    message: Said | None = None
+    delta: Said | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+
+
+class Chat(msgspec.Struct):
+    """A chat completion, or one chunk of it."""
+
+    model: str = ""
+    created: int = 0
+    choices: list[Choice] = []
+
+    @property
+    def choice(self) -> Choice | None:
+        return self.choices[0] if self.choices else None
+
+
+class Speaker(Protocol):
+    """One stream in a dialect: chunks in, events out."""
+
+    def said(self, chunk: Chat) -> bytes: ...
+    def ended(self, usage: Usage) -> bytes: ...
+
+
+class Dialect(Voice, Protocol):
+    """`to_chat` raises RequestError in the dialect's own field names. `request` is the chat it became."""
+
+    def to_chat(self, body: bytes) -> bytes: ...
+    def whole(self, request: Request, chat: Chat, usage: Usage) -> bytes: ...
+    def speaker(self, request: Request) -> Speaker: ...
+
+
+_decode = msgspec.json.Decoder(Chat).decode
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Counted(msgspec.Struct):
+    usage: _Counts | None = None
+
+
+_decode_usage = msgspec.json.Decoder(_Counted).decode
+
+
+def in_dialect(dialect: Dialect, request: Request, reply: Reply) -> Reply:
+    """A chat's reply in other words. Raises UpstreamError where it is no chat."""
+    if reply.events is not None:
+        events = _spoken(reply, reply.events, dialect.speaker(request))
+        return msgspec.structs.replace(reply, events=events, usage=None)
+    try:
+        chat, counts = _decode(reply.body), _decode_usage(reply.body).usage or _Counts()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamError(f"The answer is no chat completion: {error}", code="upstream_protocol") from None
+    usage = Usage(prompt_tokens=counts.prompt_tokens, completion_tokens=counts.completion_tokens)
+    return msgspec.structs.replace(reply, body=dialect.whole(request, chat, usage))
+
+
+async def _spoken(reply: Reply, events: AsyncIterator[bytes], speaker: Speaker) -> AsyncIterator[bytes]:
+    async for chunk in events:
+        if out := b"".join(speaker.said(chat) for chat in _chats(chunk)):
+            yield out
+    yield speaker.ended(reply.usage() if reply.usage else Usage())
+
+
+def _chats(chunk: bytes) -> Iterator[Chat]:
+    """The chunks in whole events; what is no JSON (`[DONE]`, comments) is none. They were checked upstream of here."""
+    for line in chunk.split(b"\n"):
+        if line.startswith(b"data: {"):
+            yield _decode(line[6:])
+
+
+def asked_for(request: Request, name: str) -> Any:  # whatever JSON the caller wrote
+    """A member of the chat that a dialect's request became; None where it has none."""
+    raw = request.payload.get(name) if isinstance(request.payload, JsonPayload) else None
+    return None if raw is None else msgspec.json.decode(raw)
+
+
+def event(name: str, members: dict[str, Any]) -> bytes:
+    """One server-sent event that is named by its `type`, as both big dialects do it."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode({"type": name, **members}))

@@ -1,0 +1,86 @@
+"""`/v1/generate`: one question, with what the caller knows of it, in words of a chat; the answer as plain text.
+
+Knows: the fields that applications written for a small and a large model send. Does not know: which of them answers.
+"""
+
+from typing import Any
+
+import msgspec
+
+from pointsman.edge.decode import Routing, invalid, typed
+from pointsman.edge.dialect import Chat, Choice, Speaker
+from pointsman.edge.http import error_json
+from pointsman.errors import PointsmanError
+from pointsman.types import Request, Usage
+
+
+class GenerateBody(Routing, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What `x-routing` holds elsewhere stands beside the question here."""
+
+    query: str
+    domain: str | None = None
+    model: str = "auto"
+    max_tokens: int | None = None
+    temperature: float | None = None
+    stream: bool | None = None
+
+
+_BODY = msgspec.json.Decoder(GenerateBody)
+ASKED = ("model", "max_tokens", "temperature", "stream")
+
+
+class Generate:
+    """The dialect of `/v1/generate`."""
+
+    def to_chat(self, body: bytes) -> bytes:
+        asked = typed(_BODY, body)
+        if not asked.query.strip():
+            raise invalid("query", "is empty; send the question")
+        known = {name: getattr(asked, name) for name in Routing.__struct_fields__}
+        system = [{"role": "system", "content": f"Domain: {asked.domain}."}] if asked.domain else []
+        members: dict[str, Any] = {"messages": [*system, {"role": "user", "content": asked.query}]}
+        members.update((name, value) for name in ASKED if (value := getattr(asked, name)) is not None)
+        members["x-routing"] = {name: value for name, value in known.items() if value is not None}
+        return msgspec.json.encode(members)
+
+    def whole(self, request: Request, chat: Chat, usage: Usage) -> bytes:
+        choice = chat.choice or Choice()
+        text = choice.message.text if choice.message else ""
+        return msgspec.json.encode(_answer(request, chat.model, usage, choice.finish_reason) | {"response": text})
+
+    def speaker(self, request: Request) -> Speaker:
+        return Pieces(request)
+
+    def error(self, error: PointsmanError) -> bytes:
+        return error_json(error)
+
+    def error_event(self, error: PointsmanError, delivered: int) -> bytes:
+        return b"data: " + error_json(error, delivered) + b"\n\n"
+
+
+class Pieces:
+    """A streamed answer: `{"response": piece}` events, then one with the usage."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._model = ""
+        self._finish_reason: str | None = None
+
+    def said(self, chunk: Chat) -> bytes:
+        self._model = chunk.model or self._model
+        choice = chunk.choice or Choice()
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        text = choice.delta.text if choice.delta else ""
+        return _event({"response": text}) if text else b""
+
+    def ended(self, usage: Usage) -> bytes:
+        return _event(_answer(self._request, self._model, usage, self._finish_reason)) + b"data: [DONE]\n\n"
+
+
+def _answer(request: Request, model: str, usage: Usage, finish_reason: str | None) -> dict[str, Any]:
+    counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    return {"id": request.id, "model": model, "finish_reason": finish_reason, "usage": counts}
+
+
+def _event(members: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(members) + b"\n\n"
