@@ -79,6 +79,17 @@ def test_other_prices_are_a_change_without_chance() -> None:
     assert doubled.old.value == pytest.approx(outcomes.mean())
 
 
+def test_what_is_known_beforehand_need_not_be_estimated() -> None:
+    """An outcome that is nothing but a known price is carried over to the other model without any error."""
+    log, _ = day(0)
+    size = 1000 * np.random.default_rng(1).random(600)
+    prices = size[:, None] * [1.0, 3.0, 9.0]
+    found = estimate(log, prices[np.arange(600), log.chosen], known=prices)
+    assert found.dr.value == pytest.approx((log.new * prices).sum(1).mean())
+    blind = estimate(log, prices[np.arange(600), log.chosen])
+    assert blind.dr.high - blind.dr.low > found.dr.high - found.dr.low
+
+
 def test_what_nothing_speaks_of_is_left_out() -> None:
     """Model 2 was never tried in cell 1, nor anywhere else often enough."""
     log, outcomes = day(0)

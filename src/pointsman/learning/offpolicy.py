@@ -107,25 +107,34 @@ def supported(log: Log, outcomes: Floats) -> Flags:
     return found
 
 
-def estimate(log: Log, outcomes: Floats, before: Floats | None = None, clip: float = math.inf) -> Estimates:
+def estimate(
+    log: Log,
+    outcomes: Floats,
+    before: Floats | None = None,
+    known: Floats | None = None,
+    clip: float = math.inf,
+) -> Estimates:
     """`outcomes` (n,): NaN where there is none. `before`: what `old` is a mean of, where that is something else: the
-    same outcome at other prices. Requests that nothing speaks of are left out, on both sides."""
+    same outcome at other prices. `known` (n, M): the part of a model's outcome that is known beforehand, such as the
+    price of the prompt. Requests that nothing speaks of are left out, on both sides."""
     before = outcomes if before is None else before
     rows = supported(log, outcomes)
     left_out = float((~rows).mean()) if len(rows) else 0.0
     log, outcomes, before = log.take(rows), outcomes[rows], before[rows]
+    known = np.zeros(log.new.shape) if known is None else known[rows]
     seen = ~np.isnan(outcomes)
     support = _support(log, _weights(log), clip, left_out)
     if seen.sum() < LEAST_REQUESTS:
         return _refusal(len(outcomes), int(seen.sum()), support)
-    means = _Means(log, outcomes)
+    own = (np.arange(len(outcomes)), log.chosen)
+    means = _Means(log, outcomes - known[own])
     weights = np.minimum(_weights(log), clip)
     reach = np.where(seen, weights / means.shares, 0.0)
     filled = np.where(seen, outcomes, 0.0)
     ips = reach * filled
     mean_reach = reach.mean()
     snips = ips.sum() / reach.sum() if reach.sum() else math.nan
-    dr, dr_influence = means.doubly_robust(log.new, reach, filled)
+    dr, dr_influence = means.doubly_robust(log.new, reach, known)
     old, old_influence = _old(np.where(seen, before, 0.0), seen, means.shares)
     return Estimates(
         requests=len(outcomes),
@@ -152,19 +161,19 @@ class _Means:
     requests like this one, of the same choice, that have an outcome."""
 
     def __init__(self, log: Log, outcomes: Floats) -> None:
-        self._chosen, self._cells, self._outcomes = log.chosen, log.cells, outcomes
+        self._chosen, self._cells = log.chosen, log.cells
         self._seen = ~np.isnan(outcomes)
+        self._filled = np.where(self._seen, outcomes, 0.0)
         (n, models), rows = log.new.shape, np.arange(len(outcomes))
         self._level = np.full((n, models), -1)
         self._mean = np.zeros((n, models))
         self.shares = np.ones(n)
         self._counts: list[Floats] = []
-        filled = np.where(self._seen, outcomes, 0.0)
         for level, cell in reversed(list(enumerate(log.cells))):  # the finest comes last and wins
             size = int(cell.max()) + 1 if n else 0
             count, total, asked = (np.zeros((size, models)) for _ in range(3))
             np.add.at(count, (cell, log.chosen), self._seen)
-            np.add.at(total, (cell, log.chosen), filled)
+            np.add.at(total, (cell, log.chosen), self._filled)
             np.add.at(asked, (cell, log.chosen), 1.0)
             enough = count[cell] >= LEAST
             self._level = np.where(enough, level, self._level)
@@ -176,21 +185,21 @@ class _Means:
         self.shares = np.where(self._level[rows, log.chosen] < 0, max(overall, 1e-9), self.shares)
         self.known: Flags = self._level >= 0
 
-    def doubly_robust(self, new: Floats, reach: Floats, filled: Floats) -> tuple[float, Floats]:
+    def doubly_robust(self, new: Floats, reach: Floats, known: Floats) -> tuple[float, Floats]:
         """The estimate, and each request's influence on it, `(n,)`."""
-        rows = np.arange(len(filled))
-        mean, own = self._without_own(filled), (rows, self._chosen)
-        residual = np.where(self._seen, filled - mean[own], 0.0)
-        values = (new * mean).sum(1) + reach * residual
+        own = (np.arange(len(reach)), self._chosen)
+        mean = self._without_own()
+        residual = np.where(self._seen, self._filled - mean[own], 0.0)
+        values = (new * (mean + known)).sum(1) + reach * residual
         pull = new.copy()  # of each mean on the estimate: what it is counted for, less what corrects it
         pull[own] -= reach
-        return float(values.mean()), values - values.mean() + self._through_means(pull, filled)
+        return float(values.mean()), values - values.mean() + self._through_means(pull)
 
-    def _without_own(self, filled: Floats) -> Floats:
+    def _without_own(self) -> Floats:
         """The means, each request's own outcome left out of its own."""
-        mean, own = self._mean.copy(), (np.arange(len(filled)), self._chosen)
+        mean, own = self._mean.copy(), (np.arange(len(self._chosen)), self._chosen)
         counts = self._own_counts()
-        without = (mean[own] * counts - filled) / np.maximum(counts - 1, 1.0)
+        without = (mean[own] * counts - self._filled) / np.maximum(counts - 1, 1.0)
         mean[own] = np.where(self._seen & (counts > 1), without, mean[own])
         return mean
 
@@ -202,15 +211,15 @@ class _Means:
             found = np.where(level == at, count[self._cells[at], self._chosen], found)
         return found
 
-    def _through_means(self, pull: Floats, filled: Floats) -> Floats:
+    def _through_means(self, pull: Floats) -> Floats:
         """What an outcome moves by moving the mean of its cell, on every level where that mean is used."""
-        found = np.zeros(len(filled))
+        found = np.zeros(len(self._chosen))
         for at, (cell, count) in enumerate(zip(self._cells, self._counts, strict=True)):
             total, pulls = np.zeros_like(count), np.zeros_like(count)
-            np.add.at(total, (cell, self._chosen), filled)
+            np.add.at(total, (cell, self._chosen), self._filled)
             np.add.at(pulls, cell, np.where(self._level == at, pull, 0.0))
             here, of = np.maximum(count, 1.0)[cell, self._chosen], (cell, self._chosen)
-            found += np.where(self._seen, pulls[of] / here * (filled - total[of] / here), 0.0)
+            found += np.where(self._seen, pulls[of] / here * (self._filled - total[of] / here), 0.0)
         return found
 
 

@@ -82,9 +82,8 @@ class Graded(Value, frozen=True):
 def read_graded(path: str | Path) -> Graded:
     """The table in a file: Parquet by its name's end or its first bytes, else JSON lines. Raises RowsError, OSError."""
     source = Path(path)
-    lines = _parquet(source) if _is_parquet(source) else _json_lines(source)
     answers, problems, unknown = [], [], set()
-    for place, found in lines:
+    for place, found in rows_of(source):
         if isinstance(found, str):
             problems.append(f"{place}: {found}")
             continue
@@ -100,6 +99,11 @@ def read_graded(path: str | Path) -> Graded:
         raise RowsError(problems)
     notes = (f"columns ignored: {', '.join(sorted(unknown))}",) if unknown else ()
     return graded(answers, notes)
+
+
+def rows_of(source: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Every row with its place, or what is wrong with it: of Parquet, else of JSON lines. Raises OSError."""
+    return _parquet(source) if _is_parquet(source) else _json_lines(source)
 
 
 def _is_parquet(path: Path) -> bool:
