@@ -13,6 +13,7 @@ from pointsman.fleet.events import (
     Effect,
     Estimated,
     Event,
+    Forgotten,
     Grant,
     Measured,
     Refuse,
@@ -78,6 +79,8 @@ class Books(RuleBasedStateMachine):
         self.unwakeable = ""
         self.draining = False
         self.closed: set[str] = set()
+        self.removed: set[str] = set()
+        self.budgets = dict(BUDGETS)
 
     # ------------------------------------------------------------ the world's books
 
@@ -86,7 +89,8 @@ class Books(RuleBasedStateMachine):
         self.closed = {name for name, d in before.deployments.items() if d.closing and d.phase is Phase.READY}
         self.state, effects = step(before, event)
         for name in tuple(self.closed):  # open in between, where it closed for another afterwards
-            if not self.is_still_closed(before.deployments[name], self.state.deployments[name]):
+            now = self.state.deployments.get(name)
+            if now is None or not self.is_still_closed(before.deployments[name], now):
                 self.closed.remove(name)
         assert step(before, event) == (self.state, effects), "step is not a function"
         assert before.deployments == untouched, "step changed its argument"
@@ -95,7 +99,7 @@ class Books(RuleBasedStateMachine):
         if not isinstance(event, MEASUREMENTS):
             held = dict(before.used)
             for device, size in self.state.used:
-                assert size <= max(BUDGETS.get(device, 0), held.get(device, 0)), "took what was not free"
+                assert size <= max(self.budgets.get(device, 0), held.get(device, 0)), "took what was not free"
         elif any(isinstance(effect, Start | Wake) for effect in effects):
             self.weigh(before, event)
 
@@ -123,13 +127,24 @@ class Books(RuleBasedStateMachine):
             assert not self.draining
             assert self.held(effect.deployment_id, OPEN), "woken for nobody"
             self.children[effect.deployment_id] = ("waking", effect.life)
+        elif isinstance(effect, Forgotten):
+            self.forgotten(effect.deployment_id)
         elif isinstance(effect, WakeAt):
             assert effect.at_s > self.now_s
             self.wake_at_s = effect.at_s
 
+    def forgotten(self, name: str) -> None:
+        assert name in self.removed
+        assert name not in self.children
+        assert not self.held(name, OPEN, GRANTED, TAKEN)
+        self.removed.remove(name)
+        self.lives.pop(name, None)
+        self.sleepless = {one for one in self.sleepless if one[0] != name}
+
     def granted(self, ticket: Ticket) -> None:
         assert ticket.status is OPEN
         assert not self.draining
+        assert ticket.name not in self.removed
         assert self.children[ticket.name][0] == "ready"
         if ticket.for_load:
             ticket.status = ENDED
@@ -145,6 +160,7 @@ class Books(RuleBasedStateMachine):
 
     def started(self, effect: Start) -> None:
         assert effect.deployment_id not in self.children, "two lives at once"
+        assert effect.deployment_id not in self.removed
         assert effect.life > self.lives.get(effect.deployment_id, 0)
         assert not self.draining
         self.lives[effect.deployment_id] = effect.life
@@ -154,7 +170,7 @@ class Books(RuleBasedStateMachine):
         kind, life = self.children[effect.deployment_id]
         assert life == effect.life
         may_end = kind in ("ready", "asleep") or (kind == "waking" and effect.deployment_id == self.unwakeable)
-        assert may_end or (kind != "stopping" and self.draining)
+        assert may_end or (kind != "stopping" and (self.draining or effect.deployment_id in self.removed))
         assert not self.held(effect.deployment_id, GRANTED, TAKEN), "stopped while in use"
         self.children[effect.deployment_id] = ("stopping", life)
 
@@ -174,7 +190,7 @@ class Books(RuleBasedStateMachine):
         held = dict(before.used)
         for device, size in self.state.used:
             measured = max(0, new.get(device, 0) - old.get(device, 0))
-            assert size <= max(BUDGETS.get(device, 0), held.get(device, 0) + measured), "took what was not free"
+            assert size <= max(self.budgets.get(device, 0), held.get(device, 0) + measured), "took what was not free"
 
     def ticket(self, number: int) -> Ticket:
         return self.tickets[number]
@@ -234,6 +250,7 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def the_state_agrees_with_the_world(self) -> None:
+        assert self.children.keys() | self.removed <= self.state.deployments.keys()
         for name, d in self.state.deployments.items():
             kind = self.children.get(name, ("", 0))[0]
             assert (name in self.state.active) == (d.phase is not Phase.COLD or bool(d.queue) or d.restart_wanted)

@@ -13,11 +13,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 from tests.machine.books import (
     ALIVE,
+    BUDGETS,
     ENDED,
     GRANTED,
     OPEN,
+    RULES,
     SPECS,
     TAKEN,
     Books,
@@ -25,12 +28,15 @@ from tests.machine.books import (
 
 from pointsman.fleet.events import (
     Cancel,
+    Configure,
     Drain,
     Exited,
     Force,
+    Govern,
     Healthy,
     Measured,
     Release,
+    Remove,
     Report,
     Rest,
     SleepFailed,
@@ -46,6 +52,7 @@ from pointsman.fleet.events import (
     WakeFailed,
     Woken,
 )
+from pointsman.fleet.memory import HOST
 from pointsman.types import Breaker
 
 STEPS = 10_000
@@ -130,6 +137,30 @@ class FleetMachine(Books):
     @rule(name=NAMES)
     def rest(self, name: str) -> None:
         self.send(Rest(at_s=self.now_s, deployment_id=name))
+
+    # ------------------------------------------------------------ what a reload does
+
+    @rule(name=NAMES)
+    def remove(self, name: str) -> None:
+        if name in self.state.deployments:
+            self.removed.add(name)
+            self.send(Remove(at_s=self.now_s, deployment_id=name))
+
+    @rule(name=NAMES, pin=st.booleans(), ttl_s=st.sampled_from([None, 0.0, 6.0]))
+    def configure(self, name: str, pin: bool, ttl_s: float | None) -> None:
+        """A new one, or other terms for one there is."""
+        if name in self.removed:
+            return
+        spec = replace(next(spec for spec in SPECS if spec.id == name), pin=pin, ttl_s=ttl_s)
+        self.send(Configure(at_s=self.now_s, spec=spec))
+        self.send(self.estimate(name))
+
+    @rule(budget_bytes=st.sampled_from([80, 100]), max_wait_s=st.sampled_from([4.0, 8.0]))
+    def govern(self, budget_bytes: int, max_wait_s: float) -> None:
+        self.budgets[HOST] = budget_bytes
+        gpus = tuple((gpu, size) for gpu, size in BUDGETS.items() if gpu != HOST)
+        rules = replace(RULES, max_wait_s=max_wait_s)
+        self.send(Govern(at_s=self.now_s, rules=rules, budget_bytes=budget_bytes, gpu_budgets=gpus))
 
     # ------------------------------------------------------------ what children do
 

@@ -19,6 +19,7 @@ ODD, RARE = 0.15, 0.2
 MUST_HAPPEN = {
     *("Start", "Stop", "Sleep", "Wake", "Grant", "Refuse", "Loaded", "LoadFailed", "Died", "Restarting", "FellAsleep"),
     *("Sleepless", "Woke", "WakeUpFailed", "evicted", "expired", "unloaded", "unhealthy", "wake_failed", "drained"),
+    *("removed", "Forgotten"),
 }
 
 
@@ -84,6 +85,9 @@ class Walker(FleetMachine):
                 lambda: self.noise(name, self.pick()),
                 lambda: self.calls_end(name, choice(([True] * 3, [False] * 5)), is_overload=choice((True, False))),
                 lambda: self.force(name, choice((None, None, Breaker.FORCED_CLOSED, Breaker.FORCED_OPEN))),
+                lambda: self.remove(name),
+                *[lambda: self.configure(name, choice((True, False, False)), choice((None, 0.0, 6.0)))] * 2,
+                lambda: self.govern(choice((80, 100, 100)), choice((4.0, 8.0))),
                 self.time_goes_by,
             )
         )()

@@ -61,7 +61,7 @@ def is_due(draft: Draft, d: Deployment) -> bool:
     """Whether a load or a wake should begin, memory permitting."""
     if d.phase is Phase.ASLEEP:
         return bool(d.queue) and not draft.is_draining
-    if d.phase is not Phase.COLD or draft.is_draining or not (d.queue or d.restart_wanted):
+    if d.phase is not Phase.COLD or draft.is_draining or d.is_leaving or not (d.queue or d.restart_wanted):
         return False
     return d.retry_at_s <= draft.now_s or (d.may_hurry and bool(d.queue))
 

@@ -51,7 +51,7 @@ class Draft:
 
     def put(self, d: Deployment, **changes: Any) -> Deployment:
         """The deployment, changed."""
-        changed = replace(d, **changes)
+        changed = replace(d, **changes) if changes else d
         self.deployments[d.spec.id] = changed
         self.touched[d.spec.id] = None
         if changed.is_dormant is (d.spec.id in self.active):
@@ -164,6 +164,9 @@ class Draft:
             is_draining=self.is_draining,
             is_short=self.is_short,
             wants=self.wants,
+            rules=self.rules,
+            budgets=self.budgets,
+            pins=self.pins,
             active=self.active,
             wake_at_s=wake_at_s,
         )

@@ -24,10 +24,28 @@ class Drain(Event, frozen=True):
     """No new grants from now on; stop everything as it falls idle."""
 
 
+class Configure(Event, frozen=True):
+    """There is such a deployment from now on; of one there is, other terms: its process is not touched."""
+
+    spec: DeploymentSpec
+
+
+class Govern(Event, frozen=True):
+    """Other rules and budgets from now on."""
+
+    rules: Rules
+    budget_bytes: int
+    gpu_budgets: Sizes = ()
+
+
 class About(Event, frozen=True):
-    """An event of one deployment."""
+    """An event of one deployment; of one that is not there it changes nothing."""
 
     deployment_id: str
+
+
+class Remove(About, frozen=True):
+    """It goes: nobody is granted it any more, it ends when idle and is then forgotten."""
 
 
 class Want(About, frozen=True):
@@ -175,6 +193,14 @@ class Report(About, frozen=True):
     much."""
 
     ok: bool
+    first_byte_s: float | None = None
+    is_overload: bool = False
+
+
+class Force(About, frozen=True):
+    """An operator wants its breaker to stay in a forced state; None: to see for itself again."""
+
+    state: Breaker | None
 
 
 # ---------------------------------------------------------------- effects
@@ -193,14 +219,6 @@ class Stop(Effect, frozen=True):
     deployment_id: str
     life: int
 
-    first_byte_s: float | None = None
-    is_overload: bool = False
-
-
-class Force(About, frozen=True):
-    """An operator wants its breaker to stay in a forced state; None: to see for itself again."""
-
-    state: Breaker | None
 
 class Sleep(Effect, frozen=True):
     deployment_id: str
@@ -210,6 +228,12 @@ class Sleep(Effect, frozen=True):
 class Wake(Effect, frozen=True):
     deployment_id: str
     life: int
+
+
+class Forgotten(Effect, frozen=True):
+    """It was removed, and nothing of it is left."""
+
+    deployment_id: str
 
 
 class Grant(Effect, frozen=True):
@@ -288,12 +312,6 @@ class WakeUpFailed(News, frozen=True):
     why: str
 
 
-class Unloading(News, frozen=True):
-    """A deployment with a working child is being stopped; `age_s` is how long ago it was loaded or woken."""
-
-    why: Why
-    age_s: float
-    memory_bytes: int
 class BreakerMoved(News, frozen=True):
     """`retry_in_s`: of an open one, until it lets trials through."""
 
@@ -303,3 +321,9 @@ class BreakerMoved(News, frozen=True):
     retry_in_s: float
 
 
+class Unloading(News, frozen=True):
+    """A deployment with a working child is being stopped; `age_s` is how long ago it was loaded or woken."""
+
+    why: Why
+    age_s: float
+    memory_bytes: int

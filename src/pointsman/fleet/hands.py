@@ -1,4 +1,4 @@
-"""Performs what the machine decided: starts, naps, stops, the timer, the news.
+"""Performs what the machine decided: starts, naps, stops, the timer, the news, forgetting.
 
 Knows: the loader, one timer, who subscribed. Does not know: why anything is done.
 """
@@ -7,7 +7,20 @@ import asyncio
 from collections.abc import Callable
 
 from pointsman.clock import Clock
-from pointsman.fleet.events import Effect, Event, Loaded, News, Sleep, Start, Stop, Tick, Unloading, Wake, WakeAt
+from pointsman.fleet.events import (
+    Effect,
+    Event,
+    Forgotten,
+    Loaded,
+    News,
+    Sleep,
+    Start,
+    Stop,
+    Tick,
+    Unloading,
+    Wake,
+    WakeAt,
+)
 from pointsman.fleet.loader import Loader
 from pointsman.fleet.values import Why
 
@@ -15,10 +28,13 @@ Subscriber = Callable[[News], None]
 
 
 class Hands:
-    """`tell` takes the ticks. Before `open` and after `close` no time passes."""
+    """`tell` takes the ticks; `forget` hears of who is gone. Before `open` and after `close` no time passes."""
 
-    def __init__(self, loader: Loader, clock: Clock, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, loader: Loader, clock: Clock, tell: Callable[[Event], None], forget: Callable[[str], None]
+    ) -> None:
         self._loader = loader
+        self._forget = forget
         self.evictions = 0
         self.loaded: dict[str, Loaded] = {}
         self.subscribers: list[Subscriber] = []
@@ -49,6 +65,10 @@ class Hands:
                 self._loader.wake(effect.deployment_id, effect.life)
             case WakeAt():
                 self._tick_at(effect.at_s)
+            case Forgotten():
+                self._loader.forget(effect.deployment_id)
+                self.loaded.pop(effect.deployment_id, None)
+                self._forget(effect.deployment_id)
             case News():
                 self._publish(effect)
 

@@ -56,7 +56,7 @@ class Prober:
         self._backends = backends
         self._clock = clock
         self._scales = Scales(hardware, clock)
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._look = look
         self._tell = tell
         self._survey = survey
@@ -66,7 +66,7 @@ class Prober:
         """For ever, one deployment. The jitter keeps many from being asked in the same moment."""
         streak, life = Streak(), 0
         while True:
-            await self._clock.sleep(self._interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER))
+            await self._clock.sleep(self.interval_s * self._rng.uniform(1 - JITTER, 1 + JITTER))
             d = self._look(deployment_id)
             if d.phase is Phase.COLD:
                 self._survey(deployment_id)

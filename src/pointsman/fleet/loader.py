@@ -89,6 +89,11 @@ class Loader:
         """End it, whether ready, asleep, or still on the way there."""
         self._stops[deployment_id] = self._task(self._stop(deployment_id, life), f"stop-{deployment_id}")
 
+    def forget(self, deployment_id: str) -> None:
+        """Its last life has ended, and there will be no other."""
+        for known in (self._lives, self._naps, self._stops, self._held, self.running, self.pids):
+            known.pop(deployment_id, None)
+
     async def close(self) -> None:
         """Whatever still runs is ended now, politely or not; returns after `STOP_LIMIT_S` at the latest."""
         tasks = [*self._lives.values(), *self._naps.values(), *self._stops.values()]

@@ -20,13 +20,16 @@ from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
 from pointsman.fleet.breaker import mode_at
 from pointsman.fleet.events import (
+    Configure,
     Drain,
     FellAsleep,
     Force,
+    Govern,
     Loaded,
     News,
     Refuse,
     Release,
+    Remove,
     Report,
     Rest,
     Taken,
@@ -59,7 +62,7 @@ from pointsman.fleet.values import (
 )
 from pointsman.fleet.views import WorldView, view_of
 from pointsman.fleet.writer import Answer, Writer
-from pointsman.settings import FleetSettings
+from pointsman.settings import FleetSettings, ModelBase
 from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
 __all__ = ["DeploymentSpec", "Fleet"]
@@ -86,13 +89,14 @@ class Fleet:
         remembered: Remembered | None = None,
         drain_timeout_s: float = 30.0,
     ) -> None:
-        self._specs = {spec.id: spec for spec in deployments}
+        self.backends = backends = dict(backends)
+        self._hardware = hardware
         self._clock = clock
         self._drain_timeout_s = drain_timeout_s
         budget_bytes, gpu_budgets = _budgets(settings, hardware, deployments)
         self._writer = Writer(initial(deployments, Rules.of(settings), budget_bytes, gpu_budgets), clock)
         self._loader = Loader(backends, clock, hardware, self._writer.apply)
-        self._hands = Hands(self._loader, clock, self._writer.apply)
+        self._hands = Hands(self._loader, clock, self._writer.apply, self._forget)
         self._surveyor = Surveyor(
             backends,
             clock,
@@ -111,7 +115,7 @@ class Fleet:
             survey=self._look,
         )
         self._group = asyncio.TaskGroup()
-        self._watches: list[asyncio.Task[None]] = []
+        self._watches: dict[str, asyncio.Task[None]] = {}
         self._preloads: dict[str, asyncio.Future[Answer]] = {}
         self._entered_s = 0.0
         self._view = WorldView()
@@ -168,8 +172,13 @@ class Fleet:
         self._writer.apply(Unload(at_s=self._clock.now(), deployment_id=deployment_id))
 
         def is_over(state: State) -> bool:
-            d = state.deployments[deployment_id]
-            return d.life != life or not d.is_resident or (d.phase is not Phase.STOPPING and d.closing is None)
+            d = state.deployments.get(deployment_id)
+            return (
+                d is None
+                or d.life != life
+                or not d.is_resident
+                or (d.phase is not Phase.STOPPING and d.closing is None)
+            )
 
         await self._writer.until(is_over)
         return self._view_of(deployment_id)
@@ -182,11 +191,11 @@ class Fleet:
         self._writer.apply(Rest(at_s=self._clock.now(), deployment_id=deployment_id))
 
         def is_over(state: State) -> bool:
-            d = state.deployments[deployment_id]
-            return d.life != life or (d.phase is not Phase.FALLING_ASLEEP and d.closing is not Why.RESTED)
+            d = state.deployments.get(deployment_id)
+            return d is None or d.life != life or (d.phase is not Phase.FALLING_ASLEEP and d.closing is not Why.RESTED)
 
         await self._writer.until(is_over)
-        d = self._writer.state.deployments[deployment_id]
+        d = self._writer.known(deployment_id)
         if d.phase in (Phase.STARTING, Phase.READY, Phase.WAKING):
             raise Refused(f"`{deployment_id}` stays awake: {_why_awake(d)}", code="sleep_failed")
         return self._view_of(deployment_id)
@@ -203,8 +212,8 @@ class Fleet:
 
     async def wait_preloaded(self) -> PreloadReport:
         """Once every preload is ready or given up: how each went."""
-        answers = {name: await asyncio.shield(future) for name, future in self._preloads.items()}
-        loads = tuple(self._load_report(name, answer) for name, answer in answers.items())
+        answers = {name: await asyncio.shield(future) for name, future in tuple(self._preloads.items())}
+        loads = tuple(self._load_report(name, answer) for name, answer in answers.items() if name in self._preloads)
         return PreloadReport(loads=loads, total_s=self._clock.now() - self._entered_s)
 
     def survey(self) -> None:
@@ -248,16 +257,16 @@ class Fleet:
         self._hands.open(self._group)
         self._writer.open(self._hands)
         self._entered_s = self._clock.now()
-        managed = [spec for spec in self._specs.values() if spec.is_managed]
-        for spec in managed:
-            self._look(spec.id)
-        for spec in managed:
+        specs = [d.spec for d in self._writer.state.deployments.values()]
+        for spec in specs:
+            if spec.is_managed:
+                self._look(spec.id)
+        for spec in specs:
             if spec.preload:
                 self._preload(spec.id)
         self._writer.apply(Tick(at_s=self._entered_s))
-        for name in self._specs:
-            watch = self._prober.watch(name, partial(self._loader.pids.get, name))
-            self._watches.append(self._group.create_task(watch, name=f"watch-{name}"))
+        for spec in specs:
+            self._watch(spec.id)
         return self
 
     async def __aexit__(
@@ -268,7 +277,7 @@ class Fleet:
             with contextlib.suppress(TimeoutError):  # leases still out: their calls end with the children
                 await within(self._clock, self._drain_timeout_s, self._writer.until(lambda state: state.is_drained))
         finally:
-            for task in self._watches:
+            for task in self._watches.values():
                 task.cancel()
             try:
                 await self._loader.close()
@@ -285,11 +294,55 @@ class Fleet:
         said = ", ".join(f"{n} {phase}" for phase, n in sorted(phases.items()))
         return f"Fleet({said}; {state.used_bytes / GB:.2f} of {state.budget_bytes / GB:.2f} GB)"
 
+    # ------------------------------------------------------------ other deployments than at the start
+
+    def add(self, spec: DeploymentSpec, backend: Backend, model: ModelBase) -> None:
+        """There is one more, whose name nobody else has. Nothing is loaded for that, not even a preload."""
+        self.backends[spec.id] = backend
+        self._surveyor.remembered.enrol(spec.id, model)
+        self.amend(spec)
+        self._watch(spec.id)
+
+    def amend(self, spec: DeploymentSpec) -> None:
+        """Other terms for one there is; its process is not touched."""
+        self._writer.apply(Configure(at_s=self._clock.now(), spec=spec))
+        if spec.is_managed and not self._writer.known(spec.id).is_resident:
+            self._look(spec.id)
+
+    def remove(self, deployment_id: str) -> None:
+        """Nobody is granted it any more; it is stopped when idle, then forgotten. Raises RequestError."""
+        self._writer.known(deployment_id)
+        self._writer.apply(Remove(at_s=self._clock.now(), deployment_id=deployment_id))
+
+    def govern(self, settings: FleetSettings) -> None:
+        """Other rules and budgets from now on."""
+        specs = [d.spec for d in self._writer.state.deployments.values()]
+        budget_bytes, gpu_budgets = _budgets(settings, self._hardware, specs)
+        rules, now_s = Rules.of(settings), self._clock.now()
+        self._prober.interval_s = settings.probe_interval_s
+        self._writer.apply(Govern(at_s=now_s, rules=rules, budget_bytes=budget_bytes, gpu_budgets=gpu_budgets))
+
+    def is_resident(self, deployment_id: str) -> bool:
+        """Whether it holds memory, or is attached. Raises RequestError."""
+        return self._writer.known(deployment_id).is_resident
+
+    def _watch(self, deployment_id: str) -> None:
+        watch = self._prober.watch(deployment_id, partial(self._loader.pids.get, deployment_id))
+        self._watches[deployment_id] = self._group.create_task(watch, name=f"watch-{deployment_id}")
+
+    def _forget(self, deployment_id: str) -> None:
+        """It is gone: at this very moment its name is free."""
+        self._watches.pop(deployment_id).cancel()
+        del self.backends[deployment_id]
+        self._preloads.pop(deployment_id, None)
+        self._surveyor.forget(deployment_id)
+        self._surveyor.remembered.forget(deployment_id)
+
     # ------------------------------------------------------------ helpers
 
     def _view_of(self, deployment_id: str) -> DeploymentView:
         state, pid = self._writer.state, self._loader.pids.get(deployment_id)
-        d = state.deployments[deployment_id]
+        d = self._writer.known(deployment_id)
         return view_of(d, self._clock.now(), pid, is_draining=state.is_draining, rules=state.rules)
 
     def _look(self, deployment_id: str) -> None:
@@ -303,7 +356,8 @@ class Fleet:
 
     def _learn(self, news: News) -> None:
         """Measured figures are written when one is new: seldom, and not by this thread."""
-        if isinstance(news, MEASURED) and self._surveyor.learn(self._writer.state.deployments[news.deployment_id]):
+        d = self._writer.state.deployments.get(news.deployment_id)
+        if d is not None and isinstance(news, MEASURED) and self._surveyor.learn(d):
             self._group.create_task(asyncio.to_thread(self._surveyor.remembered.write), name="remember")
 
     def _preload(self, deployment_id: str) -> None:
@@ -316,7 +370,7 @@ class Fleet:
             done.set_result(answer)
 
     def _load_report(self, deployment_id: str, answer: Answer) -> LoadReport:
-        model_id = self._specs[deployment_id].model_id
+        model_id = self._writer.known(deployment_id).spec.model_id
         if isinstance(answer, Refuse):
             return LoadReport(deployment_id=deployment_id, model_id=model_id, error=answer.why)
         loaded = self._hands.loaded[deployment_id]

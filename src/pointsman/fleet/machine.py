@@ -9,8 +9,8 @@ Decision tree (numbers stand in the code and in `settle`):
    from a Report that moves no breaker
 2. Each deployment, in the configured order; where neither time nor memory has moved, those that the event touched:
    2.1 failed, and its back-off is over → cold
-   2.2 its waiters, all: draining, removed, failed, or too big for ever → refused; one by one: deadline passed, or an operator
-       forced its breaker open → refused
+   2.2 its waiters, all: draining, removed, failed, or too big for ever → refused; one by one: deadline passed, or an
+       operator forced its breaker open → refused
    2.3 ready: waiters are granted in order while slots are free (`calls.free_slots`: a half-open breaker lets few
        through); closed: none. A want for a load needs no slot
    2.4 draining, or it is removed: idle → Stop, whatever it is doing
@@ -18,8 +18,8 @@ Decision tree (numbers stand in the code and in `settle`):
        ready and idle: unused for `sleep_after_s` → Sleep, where it can and the memory that takes is free
    2.5 closed to sleep, and it can → Sleep; else Stop where that is an eviction, else it serves on
 3. Memory (`admission`): loads and wakes that are due, the longest waiting first
-4. Who was removed, and of whom nothing is left, is forgotten. What of a breaker is news is told; the next moment at which time alone changes something → WakeAt, where that is
-   sooner than the one set
+4. What of a breaker is news is told; the next moment at which time alone changes something → WakeAt, where that is
+   sooner than the one set; who was removed, and of whom nothing is left, is forgotten
 
 Asleep, a deployment holds less; falling asleep and waking it holds what it takes awake or asleep, whichever is more.
 What failed: no sleep → ready as before, and not asked again in this life; no wake → Stop, and a load where somebody

@@ -61,7 +61,7 @@ class Remembered:
 
     def __init__(self, path: Path | None = None, fingerprints: Mapping[str, str] | None = None) -> None:
         self._path = path
-        self._fingerprints = fingerprints or {}
+        self._fingerprints = dict(fingerprints or {})
         self._figures: dict[str, Figures] = {}
         self._writing = threading.Lock()
         self.problem = ""
@@ -79,6 +79,15 @@ class Remembered:
     def of_models(cls, path: Path, models: Mapping[str, ModelBase]) -> "Remembered":
         """`models`: deployment id → model."""
         return cls(path, {name: fingerprint(model) for name, model in models.items() if isinstance(model, ManagedBase)})
+
+    def enrol(self, deployment_id: str, model: ModelBase) -> None:
+        """Of this one, too."""
+        if isinstance(model, ManagedBase):
+            self._fingerprints[deployment_id] = fingerprint(model)
+
+    def forget(self, deployment_id: str) -> None:
+        """That there is such a deployment; what was measured stays, for another like it."""
+        self._fingerprints.pop(deployment_id, None)
 
     def figures(self, deployment_id: str, weights_bytes: int) -> Figures:
         """What is known of it with these weights."""

@@ -74,6 +74,10 @@ class Surveyor:
         if deployment_id in self.variants and not state.deployments[deployment_id].is_resident:
             self.look(deployment_id, state)
 
+    def forget(self, deployment_id: str) -> None:
+        self.variants.pop(deployment_id, None)
+        self._chosen.pop(deployment_id, None)
+
     def learn(self, d: Deployment) -> bool:
         """Keep what has been measured of one; whether anything of that is new."""
         if not d.spec.is_managed:

@@ -140,6 +140,7 @@ class Why(StrEnum):
     UNLOADED = "unloaded"
     UNHEALTHY = "unhealthy"
     WAKE_FAILED = "wake_failed"
+    REMOVED = "removed"
     DRAINED = "drained"
 
 
@@ -162,9 +163,9 @@ class Deployment(Value, frozen=True):
     `closing`: ready, but grants nothing more and stops when idle, or sleeps (`to_sleep`); `yields_to`: the starved
     deployment that waits for its memory. `ran_out`: its last start ran out of memory; another has to follow once
     others have left. `next_deadline_s`: no waiter's is sooner. `may_hurry`: a want need not wait for the back-off.
-    `demand`: how often it is asked for. `is_leaving`: it was removed. `restart_wanted`: start it though nobody waits. `told`: the breaker's state as
-    last told. `limit`: of slots, where it is learned. `latency_s`: its usual time to the first byte, as of
-    `latency_at_s`. `judged_s`: when it was last compared with the model's other instances.
+    `demand`: how often it is asked for. `restart_wanted`: start it though nobody waits. `is_leaving`: it was removed.
+    `told`: the breaker's state as last told. `limit`: of slots, where it is learned. `latency_s`: its usual time to the
+    first byte, as of `latency_at_s`. `judged_s`: when it was last compared with the model's other instances.
     """
 
     spec: DeploymentSpec
@@ -191,6 +192,7 @@ class Deployment(Value, frozen=True):
     hold_s: float = 1.0
     closing: Why | None = None
     to_sleep: bool = False
+    is_leaving: bool = False
     was_asleep: bool = False
     yields_to: str = ""
     ran_out: bool = False
@@ -203,8 +205,6 @@ class Deployment(Value, frozen=True):
     last_error: str = ""
     error_code: str = "loading_failed"
     breaker: BreakerState = CLOSED
-
-    @property
     told: Breaker = Breaker.CLOSED
     limit: Limit | None = None
     latency_s: float | None = None
@@ -215,6 +215,8 @@ class Deployment(Value, frozen=True):
     def slots(self) -> int:
         """How many calls at once, as configured or learned."""
         return self.spec.slots if self.limit is None else self.limit.slots
+
+    @property
     def in_flight(self) -> int:
         return len(self.granted) + len(self.leases)
 
@@ -222,6 +224,11 @@ class Deployment(Value, frozen=True):
     def is_idle(self) -> bool:
         """Nobody uses it, nobody was promised it."""
         return not self.granted and not self.leases
+
+    @property
+    def is_gone(self) -> bool:
+        """It was removed, and nothing of it is left."""
+        return self.is_leaving and self.phase in ABSENT and self.is_idle and not self.queue
 
     @property
     def is_dormant(self) -> bool:
@@ -272,7 +279,7 @@ class Deployment(Value, frozen=True):
 class State(Value, frozen=True):
     """The whole fleet. `deployments` is never changed in place. `is_short`: somebody waits for memory. `wants`: for
     managed deployments, so far. `active`: the names of those that are not dormant, in the configured order; a fleet
-    may have hundreds of models, of which a few matter at any moment. `budgets`: bytes by device, never changed.
+    may have hundreds of models, of which a few matter at any moment. `budgets`: bytes by device.
     """
 
     rules: Rules

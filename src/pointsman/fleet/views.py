@@ -74,13 +74,14 @@ class WorldView:
     def _rebuild(self, state: State, now_s: float, pids: dict[str, int]) -> None:
         old = self._state
         known = old.deployments if old is not None and old.is_draining == state.is_draining else {}
+        before = self._views if [*known] == [*state.deployments] else ()  # else their places have moved
         views = []
         all_steady = True
         for position, (name, d) in enumerate(state.deployments.items()):
             steady = is_steady(d, now_s)
             all_steady = all_steady and steady
-            if steady and known.get(name) is d and is_steady(d, self._built_s):
-                views.append(self._views[position])
+            if before and steady and known.get(name) is d and is_steady(d, self._built_s):
+                views.append(before[position])
             else:
                 views.append(view_of(d, now_s, pids.get(name), is_draining=state.is_draining, rules=state.rules))
         self._views = tuple(views)
