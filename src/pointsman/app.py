@@ -124,6 +124,7 @@ class App:
     def _build_admission(self, settings: Settings) -> Admission:
         counters = counters_of(settings.admission, self.clock, self._newsroom.hear_limits)
         return Admission(settings.keys, settings.admission, counters, self.clock, settings.server.request_timeout_s)
+            oom_kills=self._hardware.oom_kills,
 
     def _sinks(self) -> tuple[Sink, ...]:
         """Who hears of every request, in this order. Cheap, and never blocking."""

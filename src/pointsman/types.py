@@ -340,13 +340,15 @@ class Footprint(Value, frozen=True):
 
 
 class Exit(Value, frozen=True):
-    """How a child ended: its return code (negative: the signal) and the last lines it wrote."""
+    """How a child ended: its return code (negative: the signal) and the last lines it wrote. `was_starved`: whether the
+    kernel killed for want of memory while it ran; None: nobody could tell."""
 
     code: int
     log_tail: str
 
 
 class Running(Value, frozen=True):
+    was_starved: bool | None = None
     """A deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
 
     endpoint: Endpoint

@@ -404,3 +404,20 @@ def test_who_does_not_wait_for_the_answer_to_an_order_ends_the_child(tmp_path: P
 )
 def test_why_a_start_failed(code: int, words: str, problem: str) -> None:
     assert load_problem(Exit(code=code, log_tail=words)) == problem
+
+
+@pytest.mark.parametrize(
+    ("kills", "problem"), [((4, 5), "out_of_memory"), ((4, 4), "loading_failed"), ((None, None), "out_of_memory")]
+)
+def test_a_kill_while_starting_is_for_memory_where_the_kernel_counted_one(
+    tmp_path: Path, kills: tuple[int | None, int | None], problem: str
+) -> None:
+    counts = iter(kills)
+
+    async def scene() -> None:
+        dies = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        with pytest.raises(UpstreamError) as failed:
+            await spawn(dies, tmp_path, oom_kills=lambda: next(counts))
+        assert failed.value.code == problem
+
+    uvloop.run(scene())

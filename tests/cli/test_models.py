@@ -86,6 +86,9 @@ def test_a_running_fleet_is_shown_and_changed(tmp_path: Path) -> None:
         assert [row["state"] for row in answer["data"]] == ["ready", "ready"]
         assert run("alias", "voice", "speaker", *config).output == "voice → speaker (speaker: ready)\n"
         assert run("unload", "speaker", "--url", url, *config).output == "speaker: cold\n"
+        assert run("breaker", "far", "forced_open", *config).output == "far: ready, breaker forced open\n"
+        assert "forced open" in run("models", *config).output
+        assert run("breaker", "far", "auto", *config).output == "far: ready\n"
         refused = run("sleep", "far", *config)
         assert refused.exit_code == 1
         assert "runs elsewhere" in refused.stderr

@@ -15,6 +15,7 @@ from pointsman.edge.admin import Admin, Change
 from pointsman.edge.admin_routes import add_admin_routes
 from pointsman.edge.gate import Gate
 from pointsman.edge.shell import build_shell
+from pointsman.errors import Refused
 from pointsman.fleet.hardware import Gpu
 from pointsman.fleet.loop import DeploymentSpec, Fleet
 from pointsman.settings import FleetSettings, Settings, parse
@@ -315,6 +316,31 @@ def test_a_failed_load_says_why(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- hot swap
+def test_breakers_are_forced_and_see_for_themselves_again(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        await yard.ask("POST", "/models/pair/load")
+        answer = await yard.ask("POST", "/models/pair/breaker", b'{"state": "forced_open"}')
+        assert answer.status == 200
+        assert [one["breaker"] for one in answer.body["deployments"]] == ["forced_open"] * 2
+        with pytest.raises(Refused, match="an operator keeps `pair#1` closed off"):
+            async with yard.fleet.lease("pair#1", yard.now() + 5):
+                pass
+        [row] = (await yard.ask("GET", "/models/pair%231")).body["data"]
+        assert (row["breaker"], row["breaker_why"]) == ("forced_open", "an operator said so")
+        answer = await yard.ask("POST", "/models/pair%231/breaker", b'{"state": "auto"}')
+        assert [one["breaker"] for one in answer.body["deployments"]] == ["closed"]
+        async with yard.fleet.lease("pair#1", yard.now() + 5):
+            pass
+        for body, param in ((b'{"state": "ajar"}', "state"), (b"{}", "state"), (b"nothing", None)):
+            refused = await yard.ask("POST", "/models/pair/breaker", body)
+            assert (refused.status, refused.body["error"]["param"]) == (400, param)
+
+    yard = play(tmp_path, scene)
+    assert [(change.action, change.model_id) for change in yard.office.changes if change.action == "breaker"] == [
+        ("breaker", "pair")
+    ] * 2
+
+
 
 
 def put(model: str) -> bytes:

@@ -63,6 +63,19 @@ def test_in_a_container_the_group_is_the_root(tmp_path: Path) -> None:
     assert hardware.total_bytes() == 2 * GIB
 
 
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({"proc/self/cgroup": "0::/pod\n", "cgroup/pod/memory.events": "oom 5\noom_kill 3\n"}, 3),
+        ({"proc/self/cgroup": "4:memory:/x\n", "cgroup/memory/x/memory.oom_control": "under_oom 0\noom_kill 2\n"}, 2),
+        ({"proc/self/cgroup": "0::/\n", "proc/vmstat": "pgfault 9\noom_kill 1\n"}, 1),
+        ({}, None),
+    ],
+)
+def test_the_kernel_counts_whom_it_kills_for_memory(tmp_path: Path, files: dict[str, str], count: int | None) -> None:
+    assert machine(tmp_path, files).oom_kills() == count
+
+
 def test_a_process_counts_with_its_descendants(tmp_path: Path) -> None:
     hardware = machine(
         tmp_path,

@@ -4,7 +4,7 @@ Knows: the five methods and the values they exchange. Does not know: the fleet t
 One backend object stands for one deployment. It is driven by the fleet (start, stop, probe) and by dispatch (call).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -69,7 +69,8 @@ class Weights(Protocol):
 
 
 class Toolbox(Value, frozen=True):
-    """What `app` hands to every backend. `gpu_bytes`: (index, memory) of each GPU of this machine."""
+    """What `app` hands to every backend. `gpu_bytes`: (index, memory) of each GPU here. `oom_kills`: how often
+    the kernel has killed for want of memory so far; None: it does not say."""
 
     http: HttpClient
     weights: Weights
@@ -79,6 +80,7 @@ class Toolbox(Value, frozen=True):
     idle_timeout_s: float = 60.0
     load_timeout_s: float = 180.0
     gpu_bytes: tuple[tuple[int, int], ...] = ()
+    oom_kills: Callable[[], int | None] = lambda: None
 
 
 class Backend(Protocol):

@@ -195,6 +195,7 @@ class ManagedBackend:
             clock=tools.clock,
             ready_timeout_s=tools.load_timeout_s,
             env=launch.env,
+            oom_kills=tools.oom_kills,
         )
         endpoint = self._endpoint(child)
         try:

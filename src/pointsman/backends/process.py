@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -50,7 +51,12 @@ class ChildProcess:
     """A running child. Made by `spawn`."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], cord: socket.socket, log_path: Path, hide: Redactor | None = None
+        self,
+        process: subprocess.Popen[bytes],
+        cord: socket.socket,
+        log_path: Path,
+        hide: Redactor | None = None,
+        was_starved: Callable[[], bool | None] = lambda: None,
     ) -> None:
         self.pid = process.pid
         self.port = 0
@@ -59,6 +65,7 @@ class ChildProcess:
         self._cord = cord
         self._log_path = log_path
         self._hide = hide or Redactor()
+        self._was_starved = was_starved
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
         threading.Thread(target=self._wait, name=f"wait-{self.pid}", daemon=True).start()
@@ -73,15 +80,18 @@ class ChildProcess:
         clock: Clock,
         ready_timeout_s: float,
         env: tuple[tuple[str, str], ...] = (),
+        oom_kills: Callable[[], int | None] = lambda: None,
     ) -> Self:
-        """A child that has announced its port. `config` is JSON on one line; `env` is added to this process's own.
+        """A child that has announced its port. `config` is JSON on one line; `env` is added to this process's own;
+        `oom_kills`: see `Toolbox`.
 
         Raises UpstreamError `loading_failed` with the child's last words where it ends or stays silent.
         """
         started_s = clock.now()
         hide = Redactor.of(os.environ)
         hide.learn(dict(env))
-        child = cls(*_popen(argv, log_path, env), log_path, hide)
+        was_starved = _starved_since_now(oom_kills)
+        child = cls(*_popen(argv, log_path, env), log_path, hide, was_starved)
         try:
             async with asyncio.timeout(ready_timeout_s):
                 await child._handshake(config)
@@ -197,15 +207,27 @@ class ChildProcess:
 
     def _gone(self, code: int) -> None:
         self._cord.close()
-        self._exit.set_result(Exit(code=code, log_tail=self.log_tail()))
+        self._exit.set_result(Exit(code=code, log_tail=self.log_tail(), was_starved=self._was_starved()))
+
+
+def _starved_since_now(oom_kills: Callable[[], int | None]) -> Callable[[], bool | None]:
+    before = oom_kills()
+
+    def was_starved() -> bool | None:
+        now = oom_kills()
+        return None if before is None or now is None else now > before
+
+    return was_starved
 
 
 def load_problem(ended: Exit) -> str:
-    """Why a start failed: `out_of_memory` where the kernel killed the child or its last words say so.
+    """Why a start failed: `out_of_memory` where the kernel killed the child for it or its last words say so.
 
-    Nobody but the kernel, short of memory, sends SIGKILL to a child that starts; we do only where we know why.
+    Where the kernel does not count whom it kills, a SIGKILL is believed to be its own: hardly anybody else sends one to
+    a child that starts.
     """
-    is_short = ended.code == -signal.SIGKILL or OUT_OF_MEMORY.search(ended.log_tail)
+    was_killed = ended.code == -signal.SIGKILL and ended.was_starved is not False
+    is_short = was_killed or OUT_OF_MEMORY.search(ended.log_tail)
     return "out_of_memory" if is_short else "loading_failed"
 
 

@@ -12,7 +12,7 @@ from pointsman.cli.explain import explain
 from pointsman.cli.fleet import add_fleet
 from pointsman.cli.key import key
 from pointsman.cli.models import models
-from pointsman.cli.operate import alias, load, sleep, unload, wake
+from pointsman.cli.operate import alias, breaker, load, sleep, unload, wake
 from pointsman.cli.pull import pull
 from pointsman.cli.quality import add_quality
 from pointsman.cli.serve import serve
@@ -24,7 +24,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, explain, classify, models, load, unload, sleep, wake, alias, key, pull, calibrate):
+for command in (
+    serve,
+    check,
+    explain,
+    classify,
+    models,
+    load,
+    unload,
+    sleep,
+    wake,
+    breaker,
+    alias,
+    key,
+    pull,
+    calibrate,
+):
     app.command()(command)
 add_quality(app)
 add_fleet(app)

@@ -37,6 +37,7 @@ class Row(msgspec.Struct):
     idle_s: float | None = None
     last_error: str = ""
     leaving: str = ""
+    breaker: str = ""
     pin: bool = False
 
 
@@ -108,6 +109,8 @@ def _state(row: Row) -> Text:
     word = STATES.get(row.state, row.state)
     if row.state in ("starting", "waking") and row.ready_in_s:
         return Text(f"{word} {duration(row.ready_in_s)}", style="cyan")
+    if row.breaker not in ("", "closed") and row.state == "ready":
+        return Text(row.breaker.replace("_", " "), style="red")
     if row.leaving and row.state == "ready":
         return Text("leaving", style="cyan")
     return Text(word, style="red" if row.state == "failed" else "")

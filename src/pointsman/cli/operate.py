@@ -1,4 +1,4 @@
-"""`pointsman load | unload | sleep | wake MODEL`, `pointsman alias NAME MODEL`: a running server's fleet by hand."""
+"""`pointsman load | unload | sleep | wake MODEL`, `breaker MODEL STATE`, `alias NAME MODEL`: a server by hand."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +40,16 @@ def wake(model: ModelArgument, config: ConfigOption = None, url: UrlOption = Non
     _change(config, url, wait, "POST", "models", model, "wake")
 
 
+def breaker(
+    model: ModelArgument,
+    state: Annotated[str, typer.Argument(metavar="STATE", help="forced_open, forced_closed or auto.")],
+    config: ConfigOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Force a model's breaker open (nobody calls it) or closed (however it fails); `auto` ends that."""
+    _change(config, url, WAIT_S, "POST", "models", model, "breaker", body={"state": state})
+
+
 def alias(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The alias, new or old.")],
     model: ModelArgument,
@@ -67,7 +77,13 @@ def _change(config: Path | None, url: str | None, wait_s: float, method: str, *p
 
 
 def _said(answer: Any) -> str:
-    states = ", ".join(f"{one['id']}: {one['state']}" for one in answer["deployments"])
+    states = ", ".join(f"{one['id']}: {one['state']}{_breaker(one)}" for one in answer["deployments"])
     if not answer["done"]:
         return f"{states}. It goes on; `pointsman models` shows how far it is."
     return f"{answer['alias']} → {answer['model']} ({states})" if answer.get("alias") else states
+
+
+def _breaker(deployment: Any) -> str:
+    """A closed one goes without saying."""
+    state = deployment.get("breaker", "closed")
+    return "" if state == "closed" else f", breaker {state.replace('_', ' ')}"

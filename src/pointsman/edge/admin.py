@@ -22,10 +22,12 @@ from pointsman.edge.redact import redact
 from pointsman.errors import PointsmanError, RequestError
 from pointsman.fleet.status import DeploymentStatus, FleetStatus
 from pointsman.settings import Settings
-from pointsman.types import DeploymentView, Tier, Value
+from pointsman.types import Breaker, DeploymentView, Tier, Value
 
 TAIL_BYTES = 4 << 20
 OK = "ok"
+STATES = {"auto": None, "forced_open": Breaker.FORCED_OPEN, "forced_closed": Breaker.FORCED_CLOSED}
+"""What an operator may want of a breaker."""
 
 
 class Action(StrEnum):
@@ -34,6 +36,7 @@ class Action(StrEnum):
     SLEEP = "sleep"
     WAKE = "wake"
     POINT = "point"
+    BREAKER = "breaker"
 
 
 class Change(Value, frozen=True):
@@ -46,7 +49,13 @@ class Change(Value, frozen=True):
     alias: str = ""
 
 
-class Fleet(Protocol):
+class Breakers(Protocol):
+    """`state` is forced; None: the breaker sees for itself. Raises RequestError."""
+
+    def force(self, deployment_id: str, state: Breaker | None) -> DeploymentView: ...
+
+
+class Fleet(Breakers, Protocol):
     """Each returns once it is so. Raise Refused, RequestError."""
 
     async def load(self, deployment_id: str) -> DeploymentView: ...
@@ -198,6 +207,18 @@ class Admin:
             move = self._moves[alias] = Move(model_id=model_id, task=task)
         is_done = await self._jobs.wait(move.task, wait_s)
         return Answer(is_done=is_done, model_id=model_id, deployments=self._now(ids), alias=alias)
+
+    def force(self, name: str, wish: str, who: str) -> Answer:
+        """Force the breakers of every deployment that `name` means; `auto` ends that. Raises RequestError."""
+        if wish not in STATES:
+            said = f"`state` must be one of {', '.join(STATES)}, not `{wish[:40]}`"
+            raise RequestError(said, param="state")
+        statuses = self._named(name)
+        for status in statuses:
+            self._fleet.force(status.id, STATES[wish])
+        model_id, ids = statuses[0].model_id, tuple(status.id for status in statuses)
+        self._office.administered(Change(action=Action.BREAKER, model_id=model_id, result=OK, who=who))
+        return Answer(is_done=True, model_id=model_id, deployments=self._now(ids))
 
     async def _move(self, alias: str, model_id: str, ids: tuple[str, ...]) -> None:
         self._failed.pop(alias, None)

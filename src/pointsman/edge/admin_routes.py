@@ -5,14 +5,14 @@ A change answers 200 when it is done, 202 where it is still under way after `wai
 shows.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request as WebRequest
 
-from pointsman.edge.admin import Action, Admin, AliasRow, Answer, ModelRow
+from pointsman.edge.admin import STATES, Action, Admin, AliasRow, Answer, ModelRow
 from pointsman.edge.gate import Gate
 from pointsman.edge.http import error_json
 from pointsman.errors import RequestError
@@ -52,16 +52,38 @@ ALIAS_BODY: dict[str, Any] = {
         },
     }
 }
+BREAKER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {
+                "schema": {
+                    "type": "object",
+                    "required": ["state"],
+                    "properties": {"state": {"enum": list(STATES), "description": "`auto`: it sees for itself."}},
+                }
+            }
+        },
+    }
+}
+B = TypeVar("B")
+
+
 
 
 class AliasBody(Value, frozen=True, forbid_unknown_fields=True):
     model: str
+class BreakerBody(Value, frozen=True, forbid_unknown_fields=True):
+    state: str
+
+
 
 
 def add_admin_routes(shell: FastAPI, admin: Admin) -> None:
     """All of them behind the gate."""
     router = APIRouter(tags=[TAG], dependencies=[_guard(admin.gate)], responses=ERRORS)
     _add_reading(router, admin)
+    _add_breakers(router, admin)
     for action, summary in SUMMARIES.items():
         _add_change(router, admin, action, summary)
     _add_aliases(router, admin)
@@ -101,6 +123,17 @@ def _add_reading(router: APIRouter, admin: Admin) -> None:
 def _add_change(router: APIRouter, admin: Admin, action: Action, summary: str) -> None:
     @router.post(f"/models/{{name}}/{action}", summary=summary, name=action.value, responses=LATER)
     async def change(request: WebRequest, name: Name, wait_s: Wait = DEFAULT_WAIT_S) -> Response:
+def _add_breakers(router: APIRouter, admin: Admin) -> None:
+    @router.post(
+        "/models/{name}/breaker",
+        summary="Force a model's breakers open (nobody calls it) or closed (however it fails), or end that",
+        openapi_extra=BREAKER_BODY,
+    )
+    async def force(request: WebRequest, name: Name) -> Response:
+        body = await _body(request, BreakerBody, '{"state": "forced_open"}')
+        return _answer(admin.force(name, body.state, _who(request)))
+
+
         return _answer(await admin.change(action, name, wait_s, _who(request)))
 
 
@@ -124,7 +157,7 @@ def _add_aliases(router: APIRouter, admin: Admin) -> None:
         return _answer(await admin.point(name, body.model, wait_s, _who(request)))
 
 
-async def _body(request: WebRequest) -> AliasBody:
+async def _body(request: WebRequest, kind: type[B], example: str) -> B:
     data = bytearray()
     async for piece in request.stream():
         data += piece
@@ -133,7 +166,8 @@ async def _body(request: WebRequest) -> AliasBody:
     try:
         return msgspec.json.decode(data, type=AliasBody)
     except msgspec.ValidationError as error:
-        raise RequestError(f'The body must be `{{"model": "ID"}}`: {error}', param="model") from None
+        param = next(iter(msgspec.json.decode(example)))
+        raise RequestError(f"The body must be `{example}`: {error}", param=param) from None
     except msgspec.DecodeError as error:
         raise RequestError(f"The body is not JSON: {error}", code="invalid_json") from None
 

@@ -125,6 +125,15 @@ class HostHardware:
     def _meminfo(self, name: str) -> int:
         return _fields(self._proc / "meminfo").get(name, 0) * KIB
 
+    def oom_kills(self) -> int | None:
+        """How many processes the kernel has killed for want of memory: of our group and those below it, else on the
+        whole machine; None where it does not say."""
+        for folder, v1_folder in self._groups():
+            for path in (folder / "memory.events", v1_folder / "memory.oom_control"):
+                if (count := _fields(path).get("oom_kill")) is not None:
+                    return count
+        return _fields(self._proc / "vmstat").get("oom_kill")
+
     def _cgroup_limit(self) -> int:
         """The lowest limit from our own group up to the root, version 2 or 1; 0: none."""
         limits = [
