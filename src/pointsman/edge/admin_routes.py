@@ -73,8 +73,6 @@ B = TypeVar("B")
 
 class AliasBody(Value, frozen=True, forbid_unknown_fields=True):
     model: str
-class BreakerBody(Value, frozen=True, forbid_unknown_fields=True):
-    state: str
 
 
 
@@ -153,7 +151,7 @@ def _add_aliases(router: APIRouter, admin: Admin) -> None:
         name: Annotated[str, Path(pattern=NAME, description="A new alias, or one there is")],
         wait_s: Wait = DEFAULT_WAIT_S,
     ) -> Response:
-        body = await _body(request)
+        body = await _body(request, AliasBody, '{"model": "ID"}')
         return _answer(await admin.point(name, body.model, wait_s, _who(request)))
 
 
@@ -164,7 +162,7 @@ async def _body(request: WebRequest, kind: type[B], example: str) -> B:
         if len(data) > MAX_BODY_BYTES:
             raise RequestError(f"The body is larger than {MAX_BODY_BYTES} bytes", code="request_too_large")
     try:
-        return msgspec.json.decode(data, type=AliasBody)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         param = next(iter(msgspec.json.decode(example)))
         raise RequestError(f"The body must be `{example}`: {error}", param=param) from None
