@@ -1,9 +1,10 @@
 """Who is told what happens here: the sections `telemetry` (traces) and `alerts[]` (webhooks)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from pointsman import settings_words as words
 from pointsman.settings_base import Section, Share, Url, Variable, Words
 
 
@@ -23,7 +24,10 @@ class TelemetrySettings(Section):
 class AlertSettings(Section):
     """A webhook that hears of events as they happen, as JSON. Failures are counted; nothing waits for it."""
 
-    url: Url = Field(description="Where events are POSTed. Redirects are not followed.")
+    url: Url | None = Field(None, description="Where events are POSTed. Redirects are not followed.")
+    url_env: Variable | None = Field(
+        None, description="The variable that holds the URL instead, where it is a secret."
+    )
     severity: Literal["info", "warning", "error"] = Field("warning", description="The least severe event it hears of.")
     events: tuple[Words, ...] = Field(
         (),
@@ -39,3 +43,9 @@ class AlertSettings(Section):
     )
     quiet_s: float = Field(300, ge=0, description="The same event of the same model is told once in this time.")
     per_minute: int = Field(30, ge=1, description="More are dropped, and counted.")
+
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> Self:
+        if (self.url is None) == (self.url_env is None):
+            raise words.said("needs one of `url` and `url_env`, not both")
+        return self

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
+from pointsman.errors import ConfigError
 from pointsman.ledger.alerts import Alerts, AlertStatistics
 from pointsman.ledger.lines import Event, Level
 from pointsman.redact import Redactor
@@ -182,6 +183,19 @@ def test_one_that_hangs_holds_up_neither_the_server_nor_another() -> None:
             assert clock.now() - began_s < 5
             counts = alerts.statistics()
             assert (counts.sent, counts.dropped, counts.failed) == (100, 100, 100)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_a_url_may_be_a_secret_too() -> None:
+    async def run() -> None:
+        async with listening() as (hook, url), AiohttpClient() as http:
+            settings = (AlertSettings(url_env="WHERE"),)
+            async with Alerts(settings, http, SystemClock(), environ={"WHERE": url}) as alerts:
+                alerts.hear(died())
+                await until(lambda: len(hook.got) == 1)
+            with pytest.raises(ConfigError, match="WHERE"):
+                Alerts(settings, http, SystemClock(), environ={})
 
     asyncio.run(asyncio.wait_for(run(), 20))
 

@@ -47,7 +47,7 @@ def receiving() -> Iterator[tuple[Receiver, str]]:
         thread.join()
 
 
-def traces(exporter: Callable[[], Exporter], sample: float = 1.0, capacity: int = 100) -> Traces:
+def traces(exporter: Callable[[], Exporter] | None, sample: float = 1.0, capacity: int = 100) -> Traces:
     return Traces(exporter, sample, {"large": "Large 8B"}, {"large": "vllm"}, capacity)
 
 
@@ -161,6 +161,14 @@ def test_a_callers_word_counts() -> None:
     assert joined.span_id != caller.span_id
     unsampled = msgspec.structs.replace(caller, is_sampled=False)
     assert traces(Stuck, sample=1).begin(unsampled) is unsampled
+
+
+def test_who_traces_nothing_hands_on_what_callers_say() -> None:
+    off = traces(None)
+    caller = Trace(trace_id="a" * 32, span_id="b" * 16, is_sampled=True)
+    assert off.begin(caller) is caller
+    assert off.begin(None) is None
+    off.close()
 
 
 def test_untraced_requests_cost_no_thread() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from pointsman.clock import Clock
-from pointsman.errors import PointsmanError
+from pointsman.errors import ConfigError, PointsmanError
 from pointsman.ledger.lines import LEVELS, Event
 from pointsman.settings_telemetry import AlertSettings
 from pointsman.types import Value
@@ -112,8 +112,9 @@ def signature_of(secret: str, at_unix_s: int, body: bytes) -> str:
 class _Webhook:
     """One webhook: what waits for it, what it was told and when."""
 
-    def __init__(self, hook: AlertSettings, secret: str, clock: Clock) -> None:
+    def __init__(self, hook: AlertSettings, url: str, secret: str, clock: Clock) -> None:
         self.hook = hook
+        self._url = url
         self._secret = secret
         self._clock = clock
         self._rng = clock.rng()
@@ -179,7 +180,7 @@ class _Webhook:
             headers = ((SIGNATURE, signature_of(self._secret, int(self._clock.unix()), body)),)
         try:
             async with poster.post(
-                self.hook.url, body=body, headers=headers, first_byte_timeout_s=TIMEOUT_S, idle_timeout_s=TIMEOUT_S
+                self._url, body=body, headers=headers, first_byte_timeout_s=TIMEOUT_S, idle_timeout_s=TIMEOUT_S
             ) as answer:
                 return answer.status, answer.retry_after_s or 0.0
         except PointsmanError:
@@ -191,10 +192,17 @@ class _Webhook:
         self._queue.clear()
 
 
+def _url_of(hook: AlertSettings, environ: Mapping[str, str]) -> str:
+    url = hook.url or environ.get(hook.url_env or "", "").strip()
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError((f"alerts[].url_env: `{hook.url_env}` holds no URL; set the variable or take the entry out",))
+    return url
+
+
 class Alerts:
     """Enter it once; it tells while it is open. `environ` holds the secrets, `redact` takes out what is none of theirs.
 
-    What is still waiting when it closes is not told, and counts as failed.
+    What is still waiting when it closes is not told, and counts as failed. Raises ConfigError for want of a URL.
     """
 
     def __init__(
@@ -208,7 +216,7 @@ class Alerts:
         redact: Callable[[str], str] = str,
     ) -> None:
         self._hooks = [
-            _Webhook(hook, environ.get(hook.secret_env, "") if hook.secret_env else "", clock) for hook in hooks
+            _Webhook(hook, _url_of(hook, environ), environ.get(hook.secret_env or "", ""), clock) for hook in hooks
         ]
         self._poster = poster
         self._source = source
@@ -244,6 +252,10 @@ class Alerts:
             dropped=sum(hook.dropped for hook in hooks),
             failed=sum(hook.failed for hook in hooks),
         )
+
+    def counts(self) -> tuple[tuple[str, float], ...]:
+        """By result, as metrics tell them."""
+        return tuple((name, float(count)) for name, count in msgspec.structs.asdict(self.statistics()).items())
 
     def __repr__(self) -> str:
         return f"Alerts({len(self._hooks)} webhooks, {self.statistics()})"

@@ -17,7 +17,7 @@ from pointsman.ledger.cache_metrics import CacheMetrics
 from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.reading import answered_by, fallback_from, model_of, task_of
-from pointsman.ledger.series import UNKNOWN, Maker, Share
+from pointsman.ledger.series import UNKNOWN, Counts, Maker, Share
 from pointsman.types import Outcome, Plan, Request, Signals, UseCase, World
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +57,10 @@ class Metrics:
             {"version": version, "python": platform.python_version()}
         )
         ProcessCollector(registry=self.registry)
+
+    def count(self, name: str, what: str, read: Callable[[], Iterable[tuple[str, float]]]) -> None:
+        """A counter by result that somebody else keeps, read on every scrape."""
+        self.registry.register(Counts(name, what, read))
 
     def _make_counters(self, make: Maker) -> None:
         self._requests = make.counter(

@@ -14,7 +14,10 @@ from typing import Protocol
 
 import msgspec
 
+from pointsman import __version__
+from pointsman.errors import ConfigError
 from pointsman.ledger.spans import Span, spans_of
+from pointsman.settings import Settings
 from pointsman.types import Outcome, Request, Value
 from pointsman.types_trace import Trace
 
@@ -40,12 +43,29 @@ class TraceStatistics(Value, frozen=True):
     failed: int = 0
 
 
+def traces_of(settings: Settings) -> "Traces":
+    """As the settings want them. Raises ConfigError where they want some and the extra `telemetry` is not there."""
+    telemetry = settings.telemetry
+    endpoint = telemetry.otlp_endpoint
+    if endpoint is None:
+        return Traces(None, 0, {}, {})
+    try:
+        from pointsman.ledger.otlp import OtlpExporter
+    except ImportError:
+        said = "telemetry.otlp_endpoint: needs a package that is not here; run `pip install 'pointsman[telemetry]'`"
+        raise ConfigError((said,)) from None
+    names = {model.id: model.name or model.id for model in settings.models}
+    providers = {model.id: model.backend for model in settings.models}
+    service, timeout_s = telemetry.service_name, telemetry.timeout_s
+    return Traces(lambda: OtlpExporter(endpoint, service, __version__, timeout_s), telemetry.sample, names, providers)
+
+
 class Traces:
-    """A sink. `exporter` is made by the thread that uses it, when the first trace comes."""
+    """A sink. `exporter` is made by the thread that uses it, when the first trace comes; None: nothing is traced."""
 
     def __init__(
         self,
-        exporter: Callable[[], Exporter],
+        exporter: Callable[[], Exporter] | None,
         sample: float,
         names: Mapping[str, str],
         providers: Mapping[str, str],
@@ -65,6 +85,8 @@ class Traces:
     def begin(self, caller: Trace | None) -> Trace | None:
         """The context a request is answered in. A caller's trace is joined where it is sampled, else handed on; of the
         rest a share is traced, by the lower half of the trace id as OpenTelemetry's own ratio sampler does."""
+        if self._make is None:
+            return caller
         if caller is not None:
             if not caller.is_sampled:
                 return caller
@@ -91,8 +113,8 @@ class Traces:
             self._wake()
 
     def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+        if self._thread is None and self._make is not None:
+            self._thread = threading.Thread(target=self._run, args=(self._make,), name="traces", daemon=True)
             self._thread.start()
         self._awake.set()
 
@@ -103,8 +125,8 @@ class Traces:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _run(self) -> None:
-        exporter = self._make()
+    def _run(self, make: Callable[[], Exporter]) -> None:
+        exporter = make()
         while not self._closing.is_set() or self._queue:
             self._awake.wait()
             self._closing.wait(GATHER_S)
@@ -125,6 +147,10 @@ class Traces:
         return TraceStatistics(
             queued=len(self._queue), exported=self._exported, dropped=self._dropped, failed=self._failed
         )
+
+    def counts(self) -> tuple[tuple[str, float], ...]:
+        """By result, as metrics tell them."""
+        return ("exported", self._exported), ("dropped", self._dropped), ("failed", self._failed)
 
     def __repr__(self) -> str:
         return f"Traces({len(self._queue)} queued, {self._exported} exported, {self._dropped + self._failed} lost)"
