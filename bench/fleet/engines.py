@@ -84,6 +84,7 @@ class Resident:
 async def one_engine(one: House, model: Model) -> Row:
     """Everything but the switch."""
     fleet = one.app.fleet
+    await one.forget_files(model)  # fetches what is not here yet: an estimate is of a file, not of a guess
     estimated_bytes = one.estimated_bytes(model)
     loads_s, agains_s, wakes_s, unloads_s, taken_bytes = [], [], [], [], []
     for _ in range(TIMES):
