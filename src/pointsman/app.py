@@ -29,7 +29,6 @@ from pointsman.edge.admin import Admin, Change
 from pointsman.edge.admin_routes import add_admin_routes
 from pointsman.edge.gate import Gate
 from pointsman.edge.jobs import Jobs
-from pointsman.edge.redact import secrets_of
 from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
@@ -42,6 +41,7 @@ from pointsman.gateway import Gateway
 from pointsman.ledger.conversations import Conversations
 from pointsman.ledger.entry import Ledger, Sink
 from pointsman.ledger.fleet_metrics import GpuMemory
+from pointsman.ledger.foreign import heard
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
@@ -49,6 +49,7 @@ from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Statistics, Stats
 from pointsman.newsroom import Newsroom
 from pointsman.policy.router import Router
+from pointsman.redact import Redactor
 from pointsman.rooms import Ground, Rooms
 from pointsman.settings import ManagedBase, Settings, sources_of
 from pointsman.signals.opinion import load_opinion
@@ -67,8 +68,9 @@ class App:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
+        self.hide = Redactor.of(os.environ, settings.model_dump())
         names = {model.id: model.name or model.id for model in settings.models}
-        self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests)
+        self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests, self.hide)
         self.http = AiohttpClient()
         self.weights = WeightStore.of(settings, self.clock)
         self._hardware = HostHardware()
@@ -90,7 +92,7 @@ class App:
         self.ledger = Ledger(self.clock, self._sinks(), names)
         self.second = self._build_second(settings)
         self.rooms = self._furnish(settings)
-        self.admin = Admin(self, self.fleet, Gate.of(settings.server.admin_key_env, os.environ), secrets_of(os.environ))
+        self.admin = Admin(self, self.fleet, Gate.of(settings.server.admin_key_env, os.environ), self.hide)
         self.site = self._build_site()
 
     # What lasts for the process.
@@ -152,9 +154,9 @@ class App:
         return backend.missing_bytes() if isinstance(backend, ManagedBackend) else 0
 
     def _build_site(self) -> Site:
-        shell = build_shell(self)
+        shell = build_shell(self, self.hide)
         add_admin_routes(shell, self.admin)
-        return build_site(lambda: self.rooms, shell, clock=self.clock, faults=self.log)
+        return build_site(lambda: self.rooms, shell, clock=self.clock, faults=self.log, hide=self.hide)
 
     # What follows from one settings tree.
 
@@ -195,6 +197,7 @@ class App:
         """Children may run and requests be answered while this is open; closing drains and stops them."""
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
+            stack.enter_context(heard(self.log.event))
             await stack.enter_async_context(self.http)
             await stack.enter_async_context(self.rooms.fetcher)
             await stack.enter_async_context(self.fleet)

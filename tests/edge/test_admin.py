@@ -18,6 +18,7 @@ from pointsman.edge.shell import build_shell
 from pointsman.errors import Refused
 from pointsman.fleet.hardware import Gpu
 from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.redact import Redactor
 from pointsman.settings import FleetSettings, Settings, parse
 from pointsman.testing.backend import ScriptedBackend, ScriptedStart
 from pointsman.testing.hardware import FakeHardware
@@ -94,7 +95,7 @@ class Yard:
         specs = tuple(DeploymentSpec.of(name, models[name.partition("#")[0]]) for name in self.backends)
         settings = FleetSettings(memory_budget_gb=0.15, restart_backoff_s=0.01, min_resident_s=0)
         self.fleet = Fleet(specs, self.backends, settings, clock, self.hardware, drain_timeout_s=1)
-        self.admin = Admin(self.office, self.fleet, Gate(key), ("s3cret-value",))
+        self.admin = Admin(self.office, self.fleet, Gate(key), Redactor("s3cret-value"))
         self.shell = build_shell(self.office)
         add_admin_routes(self.shell, self.admin)
         self.now = clock.now
@@ -315,7 +316,6 @@ def test_a_failed_load_says_why(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
-# ---------------------------------------------------------------- hot swap
 def test_breakers_are_forced_and_see_for_themselves_again(tmp_path: Path) -> None:
     async def scene(yard: Yard) -> None:
         await yard.ask("POST", "/models/pair/load")
@@ -341,6 +341,7 @@ def test_breakers_are_forced_and_see_for_themselves_again(tmp_path: Path) -> Non
     ] * 2
 
 
+# ---------------------------------------------------------------- hot swap
 
 
 def put(model: str) -> bytes:

@@ -3,6 +3,7 @@
 Knows: what OpenAI-compatible servers say and how they say it. Does not know: leases, retries, who is next.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from pointsman.redact import Hide, redact
 from pointsman.types import Kind, Plan, Request, Turn
 
 CALLER_AT_FAULT = frozenset({400, 406, 409, 411, 413, 415, 422})
+FIELD = re.compile(r"[\w.\[\]-]{1,64}")
 MAX_MESSAGE_CHARS = 500
 QUOTE_CHARS = 24
 SHORTEST_QUOTE_CHARS = 8
@@ -66,7 +68,7 @@ def error_of(
         )
     if status in CALLER_AT_FAULT:
         code = detail.code if isinstance(detail.code, str) and _is_caller_code(detail.code) else "upstream_rejected"
-        return RequestError(f"`{model_id}` refused the request: {said}", code=code, param=detail.param)
+        return RequestError(f"`{model_id}` refused the request: {said}", code=code, param=_field(detail.param))
     if status in {401, 403}:
         return UpstreamError(
             f"`{model_id}` refused our credentials (HTTP {status}): check its `api_key_env`", upstream_status=status
@@ -79,6 +81,11 @@ def error_of(
     return UpstreamError(
         f"`{model_id}` answered HTTP {status}: {said}", upstream_status=status, retry_after_s=retry_after_s or 0.0
     )
+
+
+def _field(param: str | None) -> str | None:
+    """A field of the request, and no sentence in its place."""
+    return param if param and FIELD.fullmatch(param) else None
 
 
 def unquoted(said: str, turns: tuple[Turn, ...], api_key: str = "") -> str:

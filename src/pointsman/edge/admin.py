@@ -18,9 +18,9 @@ import msgspec
 
 from pointsman.edge.gate import Gate
 from pointsman.edge.jobs import Jobs
-from pointsman.edge.redact import redact
 from pointsman.errors import PointsmanError, RequestError
 from pointsman.fleet.status import DeploymentStatus, FleetStatus
+from pointsman.redact import Hide, redact
 from pointsman.settings import Settings
 from pointsman.types import Breaker, DeploymentView, Tier, Value
 
@@ -120,11 +120,11 @@ class Move(Value, frozen=True):
 class Admin:
     """`async with admin:` ends with whatever it has under way."""
 
-    def __init__(self, office: Office, fleet: Fleet, gate: Gate, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, office: Office, fleet: Fleet, gate: Gate, hide: Hide = redact) -> None:
         self.gate = gate
         self._office = office
         self._fleet = fleet
-        self._secrets = secrets
+        self._hide = hide
         self._jobs = Jobs()
         self._moves: dict[str, Move] = {}
         self._failed: dict[str, str] = {}
@@ -167,7 +167,7 @@ class Admin:
         except OSError:
             when = "before the present one" if previous else "on this machine yet"
             raise RequestError(f"`{status.id}` has not run {when}: there is no log", code="not_found") from None
-        return redact(text, self._secrets)
+        return self._hide(text)
 
     def aliases(self) -> tuple[AliasRow, ...]:
         """Every alias, and those on their way to being one."""

@@ -9,12 +9,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request as WebRequest
 
 from pointsman.edge.admin import STATES, Action, Admin, AliasRow, Answer, ModelRow
 from pointsman.edge.gate import Gate
-from pointsman.edge.http import error_json
 from pointsman.errors import RequestError
 from pointsman.types import Value
 
@@ -52,6 +50,8 @@ ALIAS_BODY: dict[str, Any] = {
         },
     }
 }
+
+
 BREAKER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -69,24 +69,23 @@ BREAKER_BODY: dict[str, Any] = {
 B = TypeVar("B")
 
 
-
-
 class AliasBody(Value, frozen=True, forbid_unknown_fields=True):
     model: str
 
 
+class BreakerBody(Value, frozen=True, forbid_unknown_fields=True):
+    state: str
 
 
 def add_admin_routes(shell: FastAPI, admin: Admin) -> None:
     """All of them behind the gate."""
     router = APIRouter(tags=[TAG], dependencies=[_guard(admin.gate)], responses=ERRORS)
     _add_reading(router, admin)
-    _add_breakers(router, admin)
     for action, summary in SUMMARIES.items():
         _add_change(router, admin, action, summary)
+    _add_breakers(router, admin)
     _add_aliases(router, admin)
     shell.include_router(router)
-    shell.add_exception_handler(RequestValidationError, _bad_parameter)
 
 
 def _guard(gate: Gate) -> Any:  # FastAPI's own marker
@@ -121,6 +120,9 @@ def _add_reading(router: APIRouter, admin: Admin) -> None:
 def _add_change(router: APIRouter, admin: Admin, action: Action, summary: str) -> None:
     @router.post(f"/models/{{name}}/{action}", summary=summary, name=action.value, responses=LATER)
     async def change(request: WebRequest, name: Name, wait_s: Wait = DEFAULT_WAIT_S) -> Response:
+        return _answer(await admin.change(action, name, wait_s, _who(request)))
+
+
 def _add_breakers(router: APIRouter, admin: Admin) -> None:
     @router.post(
         "/models/{name}/breaker",
@@ -130,9 +132,6 @@ def _add_breakers(router: APIRouter, admin: Admin) -> None:
     async def force(request: WebRequest, name: Name) -> Response:
         body = await _body(request, BreakerBody, '{"state": "forced_open"}')
         return _answer(admin.force(name, body.state, _who(request)))
-
-
-        return _answer(await admin.change(action, name, wait_s, _who(request)))
 
 
 def _add_aliases(router: APIRouter, admin: Admin) -> None:
@@ -194,12 +193,3 @@ def _who(request: WebRequest) -> str:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type=JSON)
-
-
-async def _bad_parameter(_: WebRequest, error: Exception) -> Response:
-    """FastAPI's own 422 as the one error object, with the status that everything else here uses."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for that class only
-    first = error.errors()[0]
-    name = str(first["loc"][-1])
-    own = RequestError(f"`{name}`: {first['msg']}", param=name)
-    return Response(error_json(own), own.http_status, media_type=JSON)

@@ -7,6 +7,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 from fastapi import FastAPI, Path, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as WebRequest
 
@@ -14,6 +15,7 @@ from pointsman import __version__
 from pointsman.edge.http import error_json
 from pointsman.edge.openapi import describe
 from pointsman.errors import PointsmanError, Refused, RequestError
+from pointsman.redact import Hide, redact
 from pointsman.settings import Settings
 from pointsman.types import Breaker, DeploymentView, Modality, ModelCard, Tier, Value, World
 
@@ -170,7 +172,7 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type=MEDIA_TYPE)
 
 
-def build_shell(desk: Desk) -> FastAPI:
+def build_shell(desk: Desk, hide: Hide = redact) -> FastAPI:
     """The FastAPI application of the cold routes; its OpenAPI document describes the hot ones too."""
     shell = FastAPI(
         title="Pointsman",
@@ -180,8 +182,7 @@ def build_shell(desk: Desk) -> FastAPI:
     )
     _add_status_routes(shell, desk)
     _add_model_routes(shell, desk)
-    shell.add_exception_handler(HTTPException, _http_error)
-    shell.add_exception_handler(PointsmanError, _own_error)
+    _add_errors(shell, hide)
     describe(shell)
     return shell
 
@@ -236,19 +237,30 @@ def _add_model_routes(shell: FastAPI, desk: Desk) -> None:
         raise RequestError(f"There is no model `{model_id}`; there are {known}", code="model_not_found", param="model")
 
 
-async def _http_error(request: WebRequest, error: Exception) -> Response:
-    """Starlette's own 404 and 405 as the one error object."""
-    assert isinstance(error, HTTPException)  # noqa: S101  # registered for that class only
-    if error.status_code == 405:
-        own = RequestError(f"{request.url.path} does not take {request.method}", code="method_not_allowed")
-    else:
-        own = RequestError(f"There is no {request.url.path}; /docs lists what there is", code="not_found")
-    return Response(error_json(own), own.http_status, media_type=MEDIA_TYPE)
+def _add_errors(shell: FastAPI, hide: Hide) -> None:
+    """Whatever the shell's routes raise, as the one error object."""
+
+    async def told(request: WebRequest, error: Exception) -> Response:
+        own = _as_ours(request, error)
+        body = hide(error_json(own).decode()).encode()
+        return Response(body, own.http_status, _headers(own), media_type=MEDIA_TYPE)
+
+    for kind in (HTTPException, RequestValidationError, PointsmanError):
+        shell.add_exception_handler(kind, told)
 
 
-async def _own_error(_: WebRequest, error: Exception) -> Response:
-    assert isinstance(error, PointsmanError)  # noqa: S101  # registered for that class only
-    return Response(error_json(error), error.http_status, _headers(error), media_type=MEDIA_TYPE)
+def _as_ours(request: WebRequest, error: Exception) -> PointsmanError:
+    """Starlette's own 404 and 405, and FastAPI's 422 with the status that everything else here uses."""
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return RequestError(f"`{name}`: {first['msg']}", param=name)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return RequestError(f"{request.url.path} does not take {request.method}", code="method_not_allowed")
+    if isinstance(error, HTTPException):
+        return RequestError(f"There is no {request.url.path}; /docs lists what there is", code="not_found")
+    assert isinstance(error, PointsmanError)  # noqa: S101  # registered for these three only
+    return error
 
 
 def _headers(error: PointsmanError) -> dict[str, str]:
