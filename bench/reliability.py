@@ -1,6 +1,6 @@
 """Every fault against a whole gateway, streamed and buffered, with one candidate and with three: `docs/reliability.md`.
 
-    python -m bench.reliability [--requests 5] [--write docs/reliability.md]
+    python -m bench.reliability [--requests 5] [--write]
 
 For each case the faulty upstream stands first; with three candidates two more faulty or healthy ones follow. Counted:
 answers delivered whole, typed errors (an error of the one table, as a status or as the one event that ends a stream),
@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import psutil
 
+from bench.fleet.page import rewrite
 from pointsman.app import App
 from pointsman.clock import SystemClock
 from pointsman.errors import TABLE
@@ -361,24 +362,14 @@ def is_right(tally: Tally, fault: Fault) -> bool:
 
 # ---------------------------------------------------------------- the run and its page
 
-HEAD = """# Reliability
-
-Written by `python -m bench.reliability --write docs/reliability.md`; nothing here is by hand. Each line is a whole
-gateway before a faulty upstream (simulated: `pointsman.testing.upstream`), asked {requests} times, all but the first at
-once. With three candidates the second fails in the same way and the third is well. *Answered*: the whole answer came.
-*Typed*: one error of the [table](architecture.md), as a status or as the one event that ends a broken stream, without
-`[DONE]`. *Other*: anything else. *Left*: leases, upstream requests, sockets, tasks and children still there at the end.
-
-A stream that breaks after its first token cannot be answered by another model unseen; with `retry.continuation` it is
-continued, which `tests/flows/test_survival.py` shows.
-"""
+PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 COLUMNS = (
     "| fault | how | candidates | requests | answered | typed | other | left |\n|---|---|--:|--:|--:|--:|--:|--:|\n"
 )
 
 
 def page(tallies: list[Tally], requests: int) -> str:
-    """The document."""
+    """The sums and the table."""
     rows = "".join(
         f"| {one.fault} | {one.how} | {one.candidates} | {one.requests} | {one.answered} | {one.typed} | {one.other} "
         f"| {one.leaks} |\n"
@@ -388,8 +379,7 @@ def page(tallies: list[Tally], requests: int) -> str:
     answered, typed = sum(one.answered for one in tallies), sum(one.typed for one in tallies)
     other, left = sum(one.other for one in tallies), sum(one.leaks for one in tallies)
     said = f"{answered} answered, {typed} typed errors, {other} anything else, {left} left behind"
-    sums = f"\n**{total} requests**: {said}.\n"
-    return HEAD.format(requests=requests) + sums + "\n" + COLUMNS + rows
+    return f"**{total} requests, {requests} in each line**: {said}.\n\n{COLUMNS}{rows}"
 
 
 async def suite(requests: int, cache: Path, only: str = "") -> tuple[list[Tally], list[Tally]]:
@@ -410,7 +400,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--requests", type=int, default=5)
     parser.add_argument("--only", default="", help="faults whose name holds this word")
-    parser.add_argument("--write", type=Path)
+    parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
     args = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
@@ -418,8 +408,8 @@ def main() -> int:
         tallies, wrong = asyncio.run(suite(args.requests, Path(folder), args.only))
     text = page(tallies, args.requests)
     if args.write:
-        args.write.write_text(text, encoding="utf-8")
-    print(text.split("\n\n")[-2] if args.write else text)
+        rewrite(PAGE, "faults", text)
+    print(text.partition("\n\n")[0] if args.write else text)
     return 1 if wrong else 0
 
 

@@ -1,6 +1,6 @@
 """How many requests survive where upstreams fail at random, and what that costs.
 
-    python -m bench.survival [--requests 20000] [--at-once 64]
+    python -m bench.survival [--requests 20000] [--at-once 64] [--write]
 
 Three candidates, each of which fails 10 % of its calls at random (503, and resets in the middle of an answer's body);
 then the first of them dead. Beside both, the same gateway before three healthy ones. Upstreams are simulated
@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import aiohttp
 
-from bench.reliability import PATIENCE_S, ask, config, refused_port, remote
+from bench.fleet.page import rewrite
+from bench.reliability import PAGE, PATIENCE_S, ask, config, refused_port, remote
 from pointsman.settings import parse
 from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
@@ -82,18 +83,26 @@ async def runs(requests: int, at_once: int, folder: Path) -> list[Run]:
     return [await play(name, scripts, requests, at_once, folder / str(at)) for at, (name, scripts) in enumerate(cases)]
 
 
+def table(found: list[Run]) -> str:
+    """The first of them is what the others stand beside."""
+    healthy = sorted(found[0].latencies_ms)
+    rows = [run.row(healthy[int(0.99 * len(healthy))]) for run in found]
+    head = "| upstreams | requests | answered | errors | p50 ms | p99 ms | p99 beside healthy |"
+    return "\n".join((head, "|---|--:|--:|---|--:|--:|--:|", *rows))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--at-once", type=int, default=64)
+    parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = asyncio.run(runs(args.requests, args.at_once, Path(folder)))
-    print("| upstreams | requests | answered | errors | p50 ms | p99 ms | p99 beside healthy |")
-    print("|---|--:|--:|---|--:|--:|--:|")
-    healthy = sorted(found[0].latencies_ms)
-    for run in found:
-        print(run.row(healthy[int(0.99 * len(healthy))]))
+    said = table(found)
+    print(said)
+    if args.write:
+        rewrite(PAGE, "survival", f"{args.at_once} callers at once.\n\n{said}")
     return 0 if found[1].share >= 0.9999 and found[2].share == 1 else 1
 
 
