@@ -3,6 +3,7 @@
 Knows: names and ranges. Does not know: how arms are drawn, how evidence is weighed.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -25,8 +26,9 @@ class ExperimentSettings(Section):
 
     name: Id = Field(description="Shown in routing metadata; part of the hash that draws the arms.")
     kind: Literal["small_large", "canary", "shadow", "switchback"] = Field(
-        description="small_large: of `auto`, easy requests go to the small one, hard ones to the large, the rest by hash. "
-        "canary: a share of what would go to the control. shadow: a copy, after the answer. switchback: by turns, in time."
+        description="small_large: of `auto`, easy requests go to the small one, hard ones to the large, the rest by "
+        "hash. canary: a share of what would go to the control. shadow: a copy, once it is answered. switchback: by "
+        "turns, in time."
     )
     control: Id = Field(description="The model that answers today; of a small/large pair, the large one.")
     treatment: Id = Field(description="The model on trial; of a small/large pair, the small one.")
@@ -58,3 +60,15 @@ class ExperimentSettings(Section):
         if not self.proved_above <= self.rollback_above:
             raise words.said("asks for proof of more than `rollback_above`; lower `proved_above`")
         return self
+
+
+def misplaced(
+    experiments: Sequence[ExperimentSettings], ids: Sequence[str]
+) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """(key, name, what is wrong) of names that are taken, and of models that are none: nothing is said of these."""
+    for index, one in enumerate(experiments):
+        if one.name in [other.name for other in experiments[:index]]:
+            yield ("experiments", index, "name"), one.name, f"`{one.name}` is taken; names are unique"
+        for role, model in (("control", one.control), ("treatment", one.treatment)):
+            if model not in ids:
+                yield ("experiments", index, role), model, ""

@@ -33,7 +33,7 @@ LOG_EFFECT = 0.15
 """The mixture's spread on logarithms: most sensitive to differences of about 15 %."""
 LEAST_VARIANCE = 1e-12
 HALVINGS = 20
-FINE, COARSE = 40, 16
+EVERYWHERE, BETWEEN = np.linspace(0, 1, 16), np.linspace(-0.25, 1.25, 36)
 Array = Any  # numpy's arrays are generic over shapes nobody here needs
 
 
@@ -130,12 +130,10 @@ def evidence_above(control: Tally, treatment: Tally, line: Line) -> float:
 
 def _means(control: Tally, treatment: Tally, line: Line) -> Array:
     """Means of the control that satisfy the line: all of them coarsely, finely between what the two arms suggest."""
-    low, high = sorted((control.mean, (treatment.mean - line.offset) / line.scale))
-    margin = (high - low) / 4
-    means = np.concatenate((np.linspace(0, 1, COARSE), np.linspace(low - margin, high + margin, FINE)))
-    means = np.clip(means, 0.0, 1.0)
-    other = line.at(means)
-    return means[(other >= 0) & (other <= 1)]
+    one, other = control.mean, (treatment.mean - line.offset) / line.scale
+    means = np.concatenate((EVERYWHERE, one + (other - one) * BETWEEN))
+    partners = line.at(means)
+    return means[(means >= 0) & (means <= 1) & (partners >= 0) & (partners <= 1)]
 
 
 def _wealth(tally: Tally, means: Array, side: int) -> Array:
@@ -144,7 +142,7 @@ def _wealth(tally: Tally, means: Array, side: int) -> Array:
     counts = np.fromiter(tally.counts.values(), float, len(tally.counts))
     logs = np.log1p(side * STAKES * (levels - means[:, None])) @ counts
     most = logs.max(axis=0)
-    return most + np.log(np.exp(logs - most).mean(axis=0))
+    return most + np.log(np.exp(logs - most).sum(axis=0) / len(STAKES))
 
 
 def loss_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
