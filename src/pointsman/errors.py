@@ -45,6 +45,7 @@ TABLE: dict[str, Row] = {
     "out_of_memory": Row(503, "overloaded_error", True),
     "sleep_failed": Row(503, "overloaded_error", True),
     "draining": Row(503, "overloaded_error", True),
+    "ledger_unavailable": Row(503, "overloaded_error", True),
     # an upstream is at fault
     "upstream_unreachable": Row(502, "upstream_error", True),
     "upstream_error": Row(502, "upstream_error", True),

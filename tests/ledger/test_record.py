@@ -89,14 +89,14 @@ def outcome(request: Request | None = None, prompts: Prompts | None = None, **ch
 
 
 def test_no_word_of_the_prompt_is_in_a_row() -> None:
-    row = record_of(outcome(prompts=Prompts(key=b"k")), NOTHING)
+    row = record_of(outcome(prompts=Prompts(key=lambda: b"k")), NOTHING)
     assert SECRET.encode() not in msgspec.json.encode(row)
     assert row.prompt_digest
     assert not row.prompt
 
 
 def test_with_the_operators_wish_the_words_are() -> None:
-    row = record_of(outcome(prompts=Prompts(key=b"k", store=True)), NOTHING)
+    row = record_of(outcome(prompts=Prompts(key=lambda: b"k", store=True)), NOTHING)
     assert [turn.text for turn in turns_in(row)] == [SECRET]
     assert attempts_in(row)[0].detail == SECRET
     found = signals_in(row)
@@ -179,10 +179,10 @@ def test_where_the_baseline_cannot_answer_nothing_is_saved() -> None:
 
 
 def test_equal_prompts_have_equal_digests_of_one_tenant_and_one_key() -> None:
-    prompts, request = Prompts(key=b"one"), ask("the same")
+    prompts, request = Prompts(key=lambda: b"one"), ask("the same")
     assert prompts.digest(request) == prompts.digest(replace(request, id="another"))
     assert prompts.digest(request) != prompts.digest(replace(request, tenant="else"))
-    assert prompts.digest(request) != Prompts(key=b"two").digest(request)
+    assert prompts.digest(request) != Prompts(key=lambda: b"two").digest(request)
     assert prompts.digest(request) != prompts.digest(ask("another"))
 
 
@@ -191,6 +191,6 @@ def test_without_a_key_there_is_no_digest() -> None:
 
 
 def test_a_prompt_too_long_to_keep_has_a_digest() -> None:
-    prompts, request = Prompts(key=b"k", store=True), ask("a" * LONGEST_BYTES)
+    prompts, request = Prompts(key=lambda: b"k", store=True), ask("a" * LONGEST_BYTES)
     assert prompts.kept(request) == ""
     assert prompts.digest(request)

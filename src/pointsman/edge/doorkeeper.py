@@ -6,7 +6,7 @@ The decision, numbered as in the code:
 1. `/health` and `/ready` are open: probes have neither keys nor names
 2. a name that is not ours → 403: a page from elsewhere can let its own name point here (DNS rebinding). An address, or
    `localhost`, is no such name; where `server.allowed_hosts` is set, those are the names
-3. the operators' paths have a key of their own (`gate`)
+3. the operators' paths have a key of their own (`gate`); of the console only what it shows, not its page
 4. a key, where any are configured
 """
 
@@ -19,7 +19,9 @@ from pointsman.errors import RequestError
 from pointsman.settings import KeySettings
 
 OPEN = frozenset({"/health", "/ready"})
-OPERATORS = ("/models", "/aliases")
+OPERATORS = ("/models", "/aliases", "/console", "/v1/model-routing/reset")
+TENANT = "pointsman.tenant"
+"""Under which the site's scope says whose key let a request in; "" where none is asked for."""
 MOST_REMEMBERED = 64
 
 Owner = Callable[[str, str], KeySettings | None]

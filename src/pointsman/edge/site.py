@@ -12,6 +12,7 @@ from pointsman.edge.anthropic import Anthropic, countable, token_count
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import Dialect, in_dialect
+from pointsman.edge.doorkeeper import TENANT
 from pointsman.edge.endpoint import Decode, Endpoint, Faults, Rooms
 from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Receive, Response, Scope, Send, request_id_of
@@ -69,7 +70,8 @@ class Site:
         endpoint = self._hot.get(scope["path"]) if scope["type"] == "http" else None
         if endpoint is None and scope["type"] == "http":
             try:
-                self._rooms().door.admit(scope)
+                owner = self._rooms().door.admit(scope)
+                scope[TENANT] = owner.name if owner else ""
             except PointsmanError as error:
                 await Response(send, request_id_of(scope), hide=self._hide).fail(error)
                 return

@@ -16,11 +16,15 @@ MTOK = 1_000_000
 
 
 class Spent(Value, frozen=True):
-    """Of one request. `gpu_s`: the upstream's time times the GPUs of the deployment that answered, by its slots."""
+    """Of one request. `gpu_s`: the upstream's time times the GPUs of the deployment that answered, by its slots.
+
+    `saved_cost`: of a kept answer, what its own model would have taken to give it again.
+    """
 
     cost: float
     baseline_cost: float
     gpu_s: float
+    saved_cost: float = 0.0
 
 
 class Prices:
@@ -40,11 +44,12 @@ class Prices:
         """What the Outcome's tokens and time come to."""
         answered = outcome.attempts[-1].model_id if outcome.attempts else ""
         cost = _money(outcome.usage, self.per_mtok(answered))
+        saved = _money(outcome.saved, self.per_mtok(outcome.cached_model)) if outcome.cached_model else 0.0
         tokens = outcome.saved if outcome.cached_model else outcome.usage
         card = self._cards.get(self.baseline)
-        alone = _money(outcome.saved, self.per_mtok(outcome.cached_model)) if outcome.cached_model else cost
-        baseline = _money(tokens, card.cost_per_mtok) if card and outcome.kind in card.kinds else alone
-        return Spent(cost=cost, baseline_cost=baseline, gpu_s=_gpu_s(outcome))
+        has_choice = card is not None and outcome.kind in card.kinds
+        baseline = _money(tokens, self.per_mtok(self.baseline)) if has_choice else cost + saved
+        return Spent(cost=cost, baseline_cost=baseline, gpu_s=_gpu_s(outcome), saved_cost=saved)
 
     def __repr__(self) -> str:
         return f"Prices({len(self._cards)} models, against {self.baseline or 'nothing'})"

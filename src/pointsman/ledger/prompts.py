@@ -6,6 +6,7 @@ common; a prompt's text leaves this module only where the operator asked for tha
 """
 
 import hashlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -16,10 +17,12 @@ LONGEST_BYTES = 256 * 1024
 
 
 class Prompts:
-    """`key`: up to 64 secret bytes, the same in every process whose digests are to agree; empty: no digests."""
+    """`key`: gives up to 64 secret bytes, the same in every process whose digests are to agree; asked once, for the
+    first digest. None: no digests."""
 
-    def __init__(self, key: bytes = b"", store: bool = False) -> None:
-        self._key = key[:64]
+    def __init__(self, key: Callable[[], bytes] | None = None, store: bool = False) -> None:
+        self._find_key = key
+        self._key = b""
         self._stores = store
         self._encode = msgspec.json.Encoder().encode
 
@@ -28,8 +31,9 @@ class Prompts:
 
         About a microsecond a kilobyte; attachments do not count.
         """
-        if not self._key or not request.turns:
+        if self._find_key is None or not request.turns:
             return ""
+        self._key = self._key or self._find_key()[:64]
         digest = hashlib.blake2b(request.tenant.encode(errors="replace"), digest_size=16, key=self._key)
         for turn in request.turns:
             digest.update(f"\0{turn.role}\0{turn.text}".encode(errors="replace"))
@@ -43,4 +47,4 @@ class Prompts:
         return text.decode() if len(text) <= LONGEST_BYTES else ""
 
     def __repr__(self) -> str:
-        return f"Prompts({'stored' if self._stores else 'digests' if self._key else 'nothing'})"
+        return f"Prompts({'stored' if self._stores else 'digests' if self._find_key else 'nothing'})"

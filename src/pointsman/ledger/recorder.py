@@ -1,0 +1,239 @@
+"""Rows on their way to the store, in a thread of their own.
+
+Knows: a queue, a store, patience. Does not know: SQL, who asks for rows later.
+Invariants: `closed` costs an append and never blocks or raises; the queue is bounded, in entries and in bytes, and an
+Outcome too many is counted and gone; rows keep their order; a store that fails is tried again with growing pauses while
+the queue fills; nothing here can hold up an answer, nor the process's end for longer than `close` allows. The store is
+touched by this thread alone, from the first Outcome on.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+from pointsman.clock import Clock
+from pointsman.ledger.cost import Prices
+from pointsman.ledger.record import record_of
+from pointsman.ledger.store.base import Found, Query, RowRefused, Store, StoreError, Verdict
+from pointsman.types import Outcome, Request, Value
+from pointsman.types_record import Record
+
+CAPACITY = 4096
+CAPACITY_BYTES = 32 * 1024 * 1024
+"""Of prompts, where they are stored."""
+BATCH, BATCH_S = 200, 0.2
+BREATH, BREATH_S = 8, 0.0005
+"""After so many rows the thread lets go of the interpreter for so long: the event loop must not wait for it."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+PRUNE_S = 3600.0
+DAY_S = 86_400.0
+
+Told = Callable[[bool, str], None]
+
+
+class Keeping(Value, frozen=True):
+    """How long rows are kept, and how many at most."""
+
+    days: float
+    rows: int
+
+
+class RecorderView(Value, frozen=True):
+    """Rows since the start. `dropped`: no room in the queue, or the store never took them; `refused`: unfit."""
+
+    queued: int = 0
+    written: int = 0
+    dropped: int = 0
+    refused: int = 0
+    verdicts: int = 0
+    pruned: int = 0
+    is_up: bool = True
+
+
+class _Judging(Value, frozen=True):
+    verdict: Verdict
+    found: "Future[Found | None]"
+
+
+class Recorder:
+    """A sink. `told` hears, on the loop, whether the store is up and why not; `prices` and `keeping` are asked anew
+    for every row and every pruning."""
+
+    def __init__(
+        self, store: Store, prices: Callable[[], Prices], keeping: Callable[[], Keeping], clock: Clock, told: Told
+    ) -> None:
+        self._prices = prices
+        self._keeping = keeping
+        self._store = store
+        self._clock = clock
+        self._told = told
+        self._queue: deque[Outcome | _Judging] = deque()
+        self._queued_bytes = 0
+        self._awake = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_up = True
+        self._prune_at_s = 0.0
+        self._written = self._dropped = self._refused = self._verdicts = self._pruned = 0
+
+    # ------------------------------------------------------------ on the loop
+
+    def opened(self, request: Request) -> None:
+        """Nothing: a row is made when a request has ended."""
+
+    def closed(self, outcome: Outcome) -> None:
+        """Queue it."""
+        if len(self._queue) >= CAPACITY or self._queued_bytes > CAPACITY_BYTES or self._closing.is_set():
+            self._dropped += 1
+            return
+        self._queued_bytes += len(outcome.prompt)
+        self._put(outcome)
+
+    def keep(self, verdict: Verdict) -> "Future[Found | None] | None":
+        """Queue a verdict; None where there is no room."""
+        if self._closing.is_set() or len(self._queue) >= CAPACITY:
+            self._dropped += 1
+            return None
+        judging = _Judging(verdict=verdict, found=Future())
+        self._put(judging)
+        return judging.found
+
+    async def judge(self, verdict: Verdict, timeout_s: float) -> Found | None:
+        """What `Store.judge` says, after all that was queued before. StoreError where it says nothing in time."""
+        found = self.keep(verdict)
+        if found is None:
+            raise StoreError("the ledger is behind")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(found)
+        except TimeoutError:
+            raise StoreError(f"the ledger has not answered within {timeout_s:g} s") from None
+
+    async def read(self, query: Query) -> tuple[Record, ...]:
+        """Rows of the store; what is still queued is not among them. Raises StoreError."""
+        return await asyncio.to_thread(lambda: tuple(self._store.read(query)))
+
+    def _put(self, item: Outcome | _Judging) -> None:
+        self._queue.append(item)
+        if not self._awake.is_set():
+            if self._thread is None:
+                self._loop = asyncio.get_running_loop()
+                self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+                self._thread.start()
+            self._awake.set()
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Write what is queued, for `timeout_s` at most; what is left then is counted as dropped. Idempotent."""
+        self._closing.set()
+        self._awake.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, timeout_s)
+
+    def statistics(self) -> RecorderView:
+        return RecorderView(
+            queued=len(self._queue),
+            written=self._written,
+            dropped=self._dropped,
+            refused=self._refused,
+            verdicts=self._verdicts,
+            pruned=self._pruned,
+            is_up=self._is_up,
+        )
+
+    # ------------------------------------------------------------ in the thread
+
+    def _run(self) -> None:
+        while not self._closing.is_set() or self._queue:
+            self._awake.wait(PRUNE_S)
+            self._closing.wait(BATCH_S)
+            self._awake.clear()
+            while self._queue:
+                self._take()
+            if not self._closing.is_set() and self._clock.now() >= self._prune_at_s:
+                self._prune()
+        self._store.close()
+
+    def _take(self) -> None:
+        """The next batch of Outcomes, or the next verdict."""
+        first = self._queue[0]
+        if isinstance(first, _Judging):
+            self._judge(first)
+            self._queue.popleft()
+            return
+        records = [record_of(outcome, self._prices().spent(outcome)) for outcome in self._batch()]
+        pause_s = FIRST_PAUSE_S
+        while not self._write(records):
+            if self._closing.wait(pause_s):
+                self._dropped += 0 if self._write(records) else len(records)
+                return
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _batch(self) -> Iterator[Outcome]:
+        """Outcomes up to the next verdict, with a breath now and then."""
+        for count in range(1, BATCH + 1):
+            if not self._queue or isinstance(outcome := self._queue[0], _Judging):
+                return
+            self._queue.popleft()
+            self._queued_bytes -= len(outcome.prompt)
+            yield outcome
+            if not count % BREATH:
+                self._closing.wait(BREATH_S)
+
+    def _write(self, records: list[Record]) -> bool:
+        """Whether there is nothing left to do for them."""
+        try:
+            self._store.write(records)
+        except RowRefused:
+            return self._write_each(records)
+        except StoreError as error:
+            self._is(False, str(error))
+            return False
+        self._written += len(records)
+        self._is(True, "")
+        return True
+
+    def _write_each(self, records: list[Record]) -> bool:
+        """All but those that no store can hold."""
+        while records:
+            try:
+                self._store.write(records[:1])
+                self._written += 1
+            except RowRefused:
+                self._refused += 1
+            except StoreError as error:
+                self._is(False, str(error))
+                return False
+            del records[0]
+        return True
+
+    def _judge(self, judging: _Judging) -> None:
+        if not judging.found.set_running_or_notify_cancel():
+            return
+        try:
+            found = self._store.judge(judging.verdict)
+        except (StoreError, RowRefused) as error:
+            judging.found.set_exception(StoreError(str(error)))
+            return
+        self._verdicts += found is not None
+        judging.found.set_result(found)
+
+    def _prune(self) -> None:
+        self._prune_at_s = self._clock.now() + PRUNE_S
+        keeping = self._keeping()
+        try:
+            self._pruned += self._store.prune(self._clock.unix() - keeping.days * DAY_S, keeping.rows)
+        except (StoreError, RowRefused) as error:
+            self._is(False, str(error))
+
+    def _is(self, is_up: bool, why: str) -> None:
+        if is_up is self._is_up or self._loop is None:
+            return
+        self._is_up = is_up
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._told, is_up, why)
+
+    def __repr__(self) -> str:
+        return f"Recorder({self._store!r}, {len(self._queue)} queued, {self._written} written, {self._dropped} dropped)"

@@ -1,0 +1,135 @@
+"""What was asked, by whom, how it went and what it cost, in sums: what `/v1/model-routing/stats` is made of.
+
+Knows: which sums a request and a verdict belong to. Does not know: how they are shown (`report`).
+Invariants: memory does not grow with traffic (a dimension has at most MOST labels, the rest is `other`); hearing of a
+request takes microseconds. Latencies are of whole answers that a model gave: a refusal or a kept answer is quick and
+says nothing of any model.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from pointsman.ledger.cost import Spent
+from pointsman.ledger.reading import STATUSES, answered_by, fallback_from, model_of, task_of
+from pointsman.types import Assignment, Intent, Outcome, UseCase
+from pointsman.types_feedback import Judged
+
+UNKNOWN, OTHER = "unknown", "other"
+MOST = 128
+CACHE = ("hit", "semantic", "miss", "bypass")
+
+
+class Sums:
+    """Of one group of requests. `x`, `y`: tokens written and seconds taken, of answers."""
+
+    __slots__ = (
+        "answers", "baseline_cost", "completion_tokens", "cost", "gpu_s", "latency_s", "latency_s2", "prompt_tokens",
+        "requests", "saved_cost", "saved_tokens", "successes", "tokens", "tokens2", "tokens_latency", "verdict_sum",
+        "verdicts",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.requests = self.successes = self.answers = self.verdicts = 0
+        self.prompt_tokens = self.completion_tokens = self.saved_tokens = 0
+        self.latency_s = self.latency_s2 = self.tokens = self.tokens2 = self.tokens_latency = 0.0
+        self.cost = self.baseline_cost = self.saved_cost = self.gpu_s = self.verdict_sum = 0.0
+
+    def add(self, outcome: Outcome, spent: Spent) -> None:
+        usage = outcome.usage
+        self.requests += 1
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cost += spent.cost
+        self.baseline_cost += spent.baseline_cost
+        self.gpu_s += spent.gpu_s
+        if outcome.cached_model:
+            self.saved_tokens += outcome.saved.total_tokens
+            self.saved_cost += spent.saved_cost
+        if outcome.status == "success":
+            self.successes += 1
+            if not outcome.cached_model:
+                self._add_answer(outcome.total_s, usage.completion_tokens)
+
+    def _add_answer(self, total_s: float, tokens: int) -> None:
+        self.answers += 1
+        self.latency_s += total_s
+        self.latency_s2 += total_s * total_s
+        self.tokens += tokens
+        self.tokens2 += tokens * tokens
+        self.tokens_latency += tokens * total_s
+
+    def judge(self, value: float, replaces: float | None) -> None:
+        """A verdict counts once however often it is changed."""
+        self.verdicts += replaces is None
+        self.verdict_sum += value - (replaces or 0.0)
+
+
+class Group(dict[str, Sums]):
+    """Sums by label. `known` are there from the start; beyond MOST labels the rest is `other`."""
+
+    def __init__(self, known: Iterable[str] = (), is_closed: bool = False) -> None:
+        super().__init__((name, Sums()) for name in known)
+        self._beyond = UNKNOWN if is_closed else OTHER
+        self._most = len(self) if is_closed else MOST
+
+    def __missing__(self, label: str) -> Sums:
+        if len(self) >= self._most:
+            label = self._beyond
+        return self.setdefault(label, Sums())
+
+
+class Tally:
+    """A sink but for the money, which `accounts` adds. `models` are the configured ids, `unix` gives the hour."""
+
+    def __init__(self, models: Iterable[str], unix: Callable[[], float]) -> None:
+        self._models = tuple(models)
+        self._unix = unix
+        self.in_flight = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew. What is under way is counted when it ends."""
+        self.since_unix_s = self._unix()
+        self.all = Sums()
+        self.models = Group((*self._models, UNKNOWN), is_closed=True)
+        self.tasks = Group((*Intent, *(one for one in UseCase if one is not UseCase.AGENT), UNKNOWN), is_closed=True)
+        self.languages = Group()
+        self.arms = Group()
+        self.tenants = Group()
+        self.by_status = dict.fromkeys(STATUSES, 0)
+        self.by_cache = dict.fromkeys(CACHE, 0)
+        self.fallbacks = 0
+
+    def opened(self) -> None:
+        self.in_flight += 1
+
+    def closed(self, outcome: Outcome, spent: Spent) -> None:
+        self.in_flight -= 1
+        self.by_status[outcome.status] += 1
+        self.by_cache[outcome.cache] += 1
+        signals, plan = outcome.signals, outcome.plan
+        if fallback_from(plan, answered_by(outcome.attempts)):
+            self.fallbacks += 1
+        language = signals.language.label if signals else ""
+        assignment = plan.assignment if plan else None
+        for sums in self._groups(model_of(outcome), task_of(signals), language, assignment):
+            sums.add(outcome, spent)
+        self.tenants[outcome.tenant].add(outcome, spent)
+
+    def judged(self, judged: Judged) -> None:
+        """Into the same groups, however long ago the request was."""
+        task = judged.intent if judged.use_case == UseCase.AGENT else judged.use_case
+        value, replaces = judged.feedback.value, judged.replaces
+        for sums in self._groups(judged.model_id, task or UNKNOWN, judged.language, judged.assignment):
+            sums.judge(value, replaces)
+        self.tenants[judged.feedback.tenant].judge(value, replaces)
+
+    def _groups(self, model_id: str, task: str, language: str, assignment: Assignment | None) -> Iterator[Sums]:
+        yield self.all
+        yield self.models[model_id]
+        yield self.tasks[task]
+        yield self.languages[language or UNKNOWN]
+        if assignment is not None:
+            yield self.arms[f"{assignment.experiment}:{assignment.arm}"]
+
+    def __repr__(self) -> str:
+        return f"Tally({self.all.requests} requests, {self.in_flight} in flight)"
