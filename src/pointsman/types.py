@@ -11,6 +11,7 @@ import msgspec
 from pointsman.labels import Breaker, Complexity, Intent, Kind, Modality, Tier, UseCase
 from pointsman.types_learned import Learned
 from pointsman.types_trace import Trace
+from pointsman.types_trial import Trial
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,9 +218,9 @@ class DeploymentView(Value, frozen=True):
     slots: int = 1
     breaker: Breaker = Breaker.CLOSED
     retry_in_s: float = 0.0
-    is_managed: bool = False
     is_tried: bool = False
     latency_s: float | None = None
+    is_managed: bool = False
     memory_bytes: int = 0
     gpu_bytes: tuple[tuple[int, int], ...] = ()
     pid: int | None = None
@@ -231,7 +232,9 @@ class World(Value, frozen=True):
     """What `decide` may know of the present: a snapshot, so that a decision can be replayed.
 
     `held_by`: the deployment that answered the turn before of this conversation, empty where there was none.
-    `gpus`: (index, budget, used), in bytes. `learned`: what verdicts taught, where the settings let them.
+    `gpus`: (index, budget, used), in bytes. `full`: models at a limit of their own, seconds until they have room.
+    `learned`: what verdicts taught, where the settings let them.
+    `experiments`: those under way.
     """
 
     deployments: tuple[DeploymentView, ...] = ()
@@ -240,7 +243,9 @@ class World(Value, frozen=True):
     gpus: tuple[tuple[int, int, int], ...] = ()
     ticket: int = 0
     held_by: str = ""
+    full: tuple[tuple[str, float], ...] = ()
     learned: tuple[Learned, ...] = ()
+    experiments: tuple[Trial, ...] = ()
 
 
 class Term(Value, frozen=True):
@@ -283,13 +288,15 @@ class Assignment(Value, frozen=True):
 
 
 class Plan(Value, frozen=True):
-    """Who should answer, best first. Without candidates `problem` is a code of `errors.TABLE`, `reason` the remedy."""
+    """Who should answer, best first. Without candidates `problem` is a code of `errors.TABLE`, `reason` the remedy,
+    `retry_in_s` when it may be otherwise, 0 where nobody can tell."""
 
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...]
     strategy: str
     reason: str
     problem: str = ""
+    retry_in_s: float = 0.0
     assignment: Assignment | None = None
 
 
@@ -345,10 +352,10 @@ class Exit(Value, frozen=True):
 
     code: int
     log_tail: str
+    was_starved: bool | None = None
 
 
 class Running(Value, frozen=True):
-    was_starved: bool | None = None
     """A deployment that has given its warm-up answer. `exited` ends when the child does; None for attached ones."""
 
     endpoint: Endpoint
@@ -389,7 +396,8 @@ class Usage(Value, frozen=True):
 class Attempt(Value, frozen=True):
     """One try at one deployment. `error` is empty where it succeeded, else a code of `errors.TABLE`.
 
-    `ended_s`: when it failed or had its first content. `raced`: the deployment it was raced against and that lost, empty for none; `is_hedge`: it was the later one.
+    `ended_s`: when it failed or had its first content. `raced`: the deployment it was raced against and that lost,
+    empty for none; `is_hedge`: it was the later one.
     """
 
     deployment_id: str
