@@ -15,6 +15,7 @@ from pointsman.cli.models import models
 from pointsman.cli.operate import alias, breaker, load, sleep, unload, wake
 from pointsman.cli.pull import pull
 from pointsman.cli.quality import add_quality
+from pointsman.cli.replay import replay
 from pointsman.cli.serve import serve
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ for command in (
     alias,
     key,
     pull,
+    replay,
     calibrate,
 ):
     app.command()(command)

@@ -68,7 +68,7 @@ class Learner:
     def __init__(self, settings: BanditSettings, path: Path | None = None) -> None:
         self._settings = settings
         self._path = path
-        self._recent: OrderedDict[str, Context] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, str], Context] = OrderedDict()
         self._evidence: dict[str, bandit.Evidence] = {}
         self._verdicts = self._changed = self._unknown = 0
         self._writing = threading.Lock()
@@ -83,14 +83,14 @@ class Learner:
         self._settings = settings
 
     def opened(self, request: Request) -> None:
-        """Nothing to learn yet."""
+        """Nothing is known yet."""
 
     def closed(self, outcome: Outcome) -> None:
         """Remember what was asked and what the model that answered was held to be good at."""
         context = context_of(outcome) if self._settings.enabled else None
         if context is None:
             return
-        self._recent[outcome.request_id] = context
+        self._recent[outcome.tenant, outcome.request_id] = context
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
 
@@ -98,7 +98,7 @@ class Learner:
         """Learn from a verdict, about a tenth of a millisecond."""
         if not self._settings.enabled:
             return
-        context = self._recent.get(judged.feedback.request_id)
+        context = self._recent.get((judged.feedback.tenant, judged.feedback.request_id))
         if context is None or context.model_id != judged.model_id:
             self._unknown += 1
             return
