@@ -2,10 +2,13 @@
 
 from pointsman.clock import Clock, SystemClock
 from pointsman.edge.admin import OK, Change
+from pointsman.experiments import course
+from pointsman.experiments.controller import Standing
 from pointsman.fleet import events as fleet
 from pointsman.fleet.values import Why
+from pointsman.ledger.experiment_metrics import ExperimentRow
 from pointsman.ledger.fleet_metrics import FleetMetrics
-from pointsman.ledger.lines import Event
+from pointsman.ledger.lines import Event, Level
 from pointsman.ledger.log import Log
 from pointsman.types import Breaker
 
@@ -36,6 +39,10 @@ class Newsroom:
         self._metrics.changed(change.action.value, change.model_id, change.result)
         self._log.event(_of_change(change))
 
+    def hear_experiment(self, change: course.Change) -> None:
+        """Write down what was decided about an experiment, with its evidence."""
+        self._log.event(_of_experiment(change))
+
     def hear_cache(self, is_up: bool, why: str) -> None:
         """Write down that the shared store of answers is left alone, or back."""
         if is_up:
@@ -51,6 +58,14 @@ class Newsroom:
         else:
             said = f"The store of shared limits is left alone for a while, this gateway counts by itself: {why}"
             self._log.event(Event(name="limit_store_lost", level="warning", message=said))
+
+    def hear_ledger(self, is_up: bool, why: str) -> None:
+        """Write down that the ledger's store takes no rows, or takes them again."""
+        if is_up:
+            self._log.event(Event(name="ledger_store_back", message="The ledger's store takes rows again"))
+        else:
+            said = f"The ledger's store takes no rows, they wait or are dropped; requests go on: {why}"
+            self._log.event(Event(name="ledger_store_lost", level="error", message=said))
 
     def _count(self, news: fleet.News) -> None:
         match news:
@@ -83,6 +98,40 @@ class Newsroom:
         if before:
             self._metrics.switched(model_id, now_s - before[0])
         self._room_made_s = [at_s for at_s in self._room_made_s if at_s > now_s - took_s]
+
+
+def _of_experiment(change: course.Change) -> Event:
+    evidence, loss = change.evidence, change.evidence.loss
+    details = (
+        ("experiment", change.experiment),
+        ("by", change.by),
+        ("ratio_before", change.ratio_before),
+        ("ratio", change.ratio),
+        ("verdicts", evidence.control_verdicts + evidence.treatment_verdicts),
+        ("loss", loss.value if loss else None),
+        ("loss_low", loss.low if loss else None),
+        ("loss_high", loss.high if loss else None),
+    )
+    ratios = f"{change.ratio_before:.0%} → {change.ratio:.0%}"
+    said = f"{change.experiment} {change.event.replace('_', ' ')} ({change.by}), {ratios}: {change.why}"
+    is_bad = change.event in {"rolled_back", "review"}
+    level: Level = "warning" if is_bad else "info"
+    return Event(name=f"experiment_{change.event}", message=said, level=level, details=details)
+
+
+def row_of(standing: Standing) -> ExperimentRow:
+    """An experiment for the metrics."""
+    evidence, (control, treatment) = standing.evidence, standing.arms
+    return ExperimentRow(
+        name=standing.name,
+        status=standing.status.value,
+        ratio=standing.ratio,
+        arms=(
+            (control, evidence.control_requests, evidence.control_verdicts, evidence.control_quality),
+            (treatment, evidence.treatment_requests, evidence.treatment_verdicts, evidence.treatment_quality),
+        ),
+        loss=(evidence.loss.value, evidence.loss.low, evidence.loss.high) if evidence.loss else None,
+    )
 
 
 def _of_change(change: Change) -> Event:

@@ -1,0 +1,120 @@
+"""The ledger's lasting part, wired: sums, money, the store, verdicts. What the edge asks of them is answered here.
+
+Knows: how these are put together. Does not know: what any of them does, HTTP.
+"""
+
+import os
+from collections.abc import Callable
+
+from pointsman.clock import Clock
+from pointsman.ledger.accounts import Accounts
+from pointsman.ledger.build import prompts_of, store_of
+from pointsman.ledger.cost import Prices
+from pointsman.ledger.cost_metrics import CostMetrics
+from pointsman.ledger.entry import Sink
+from pointsman.ledger.feedback import Desk
+from pointsman.ledger.lines import Event
+from pointsman.ledger.metrics import Metrics
+from pointsman.ledger.recorder import Keeping, Recorder
+from pointsman.ledger.report import Facts, as_json, report_of
+from pointsman.ledger.series import Maker
+from pointsman.ledger.store.base import Query, StoreError, Verdict
+from pointsman.ledger.tally import Tally
+from pointsman.newsroom import Newsroom
+from pointsman.settings import Settings
+from pointsman.types_feedback import Feedback, FeedbackSink
+from pointsman.types_record import Record
+
+Tell = Callable[[Event], None]
+
+
+class Books:
+    """Satisfies the edge's `Books`. `settings` and `prices` are asked for those in force."""
+
+    def __init__(
+        self,
+        first: Settings,
+        settings: Callable[[], Settings],
+        prices: Callable[[], Prices],
+        metrics: Metrics,
+        newsroom: Newsroom,
+        tell: Tell,
+        clock: Clock,
+    ) -> None:
+        models, keys = [model.id for model in first.models], [key.name for key in first.keys]
+        self._settings = settings
+        self._prices = prices
+        self._clock = clock
+        self._tell = tell
+        self.ratio: Callable[[], float | None] = lambda: None
+        money = CostMetrics(Maker(metrics.registry), models, keys)
+        self._tally = Tally(models, clock.unix)
+        accounts = Accounts(prices, self._tally, money)
+        folder, ledger = first.cache_path(), first.ledger
+        self.prompts = prompts_of(ledger, folder, os.environ)
+        self._recorder: Recorder | None = None
+        if ledger.enabled:
+            store = store_of(ledger, folder, os.environ)
+            self._recorder = Recorder(store, prices, self._keeping, clock, newsroom.hear_ledger)
+            money.watch(self._recorder.statistics)
+        self._desk = Desk(self._recorder)
+        self._desk.subscribe(accounts)
+        recorder: tuple[Sink, ...] = () if self._recorder is None else (self._recorder,)
+        # The row is queued before the desk may queue a verdict on it.
+        self.sinks: tuple[Sink, ...] = (accounts, *recorder, self._desk)
+
+    def subscribe(self, sink: FeedbackSink) -> None:
+        """From now on it hears of every verdict."""
+        self._desk.subscribe(sink)
+
+    def _keeping(self) -> Keeping:
+        ledger = self._settings().ledger
+        return Keeping(days=ledger.keep_days, rows=ledger.keep_rows)
+
+    async def close(self) -> None:
+        """Write what waits; say what is lost."""
+        if self._recorder is None:
+            return
+        await self._recorder.close()
+        view = self._recorder.statistics()
+        if lost := view.queued + view.dropped + view.refused:
+            details = (("rows", lost),)
+            said = "Rows that the ledger's store never took"
+            self._tell(Event(name="ledger_rows_lost", level="warning", message=said, details=details))
+
+    async def record(self, request_id: str) -> Record | None:
+        """The latest row of that id in the store; None where there is none, or no store that answers."""
+        if self._recorder is None:
+            return None
+        try:
+            rows = await self._recorder.read(Query(request_id=request_id, latest_first=True, limit=1))
+        except StoreError:
+            return None
+        return rows[0] if rows else None
+
+    # The edge's Books.
+
+    def routing_statistics(self, tenant: str) -> bytes:
+        settings = self._settings()
+        facts = Facts(
+            baseline_model=self._prices().baseline,
+            routing_enabled=settings.routing.enabled,
+            ab_test_ratio=self.ratio(),
+            tenant=tenant if settings.keys else None,
+        )
+        return as_json(report_of(self._tally, facts))
+
+    def reset_statistics(self, who: str) -> None:
+        self._tally.reset()
+        self._tell(
+            Event(name="statistics_reset", message=f"an operator began the statistics anew, from {who or 'here'}")
+        )
+
+    async def feedback(self, request_id: str, value: float, source: str, comment: str, tenant: str) -> str:
+        given = Feedback(
+            request_id=request_id, value=value, source=source, tenant=tenant, given_unix_s=self._clock.unix()
+        )
+        return await self._desk.give(Verdict(feedback=given, comment=comment))
+
+    def __repr__(self) -> str:
+        return f"Books({self._tally!r}, {self._recorder!r}, {self._desk!r})"
