@@ -53,6 +53,11 @@ class Gate:
         if why := _stranger(client, headers):  # 2
             raise RequestError(f"Without an admin key only this machine may ask; {why}: {REMEDY}", code=DENIED)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether there is one to be shown."""
+        return bool(self._digest)
+
     def __repr__(self) -> str:
         return f"Gate({'key' if self._digest else 'loopback'})"
 

@@ -1,0 +1,117 @@
+// Chat, streamed, with a picture or a recording beside the words.
+import { html, useRef, useState } from "../lib.js";
+import { eventsOf, postJson } from "../api.js";
+import { count, duration } from "../format.js";
+import { Icon } from "../icons.js";
+import { Card, Notice } from "../parts.js";
+import { metadataOf, ModelField, Routed } from "./play_parts.js";
+
+const IDEAS = ["Explain what a railway pointsman does.", "Write a Python function that checks a palindrome.", "भारत की राजधानी क्या है?",
+  "தமிழில் ஒரு சிறு கவிதை எழுது.", "A bat and a ball cost 1.10 together; the bat costs 1.00 more. What does the ball cost?"];
+
+function dataUrl(file) {
+  return new Promise((done, fail) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => fail(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
+async function contentOf(text, file) {
+  if (!file) return text;
+  const url = await dataUrl(file);
+  const part = file.type.startsWith("audio/")
+    ? { type: "input_audio", input_audio: { data: url.split(",")[1], format: file.name.split(".").pop().toLowerCase() } }
+    : { type: "image_url", image_url: { url } };
+  return [...(text ? [{ type: "text", text }] : []), part];
+}
+
+// Sends the turns, calls `grow` with each piece of the answer; the time to the first one, tokens, routing.
+async function stream(body, signal, grow, routed) {
+  const began = performance.now();
+  const response = await postJson("/v1/chat/completions", { ...body, stream: true, stream_options: { include_usage: true } }, { signal });
+  routed(metadataOf(response));
+  let first = null;
+  let tokens = 0;
+  for await (const data of eventsOf(response)) {
+    if (data === "[DONE]") break;
+    const event = JSON.parse(data);
+    if (event.error) throw new Error(event.error.message);
+    const piece = event.choices?.[0]?.delta?.content || "";
+    if (piece) first ??= (performance.now() - began) / 1000;
+    tokens = event.usage?.completion_tokens ?? tokens;
+    if (piece) grow(piece);
+  }
+  return { first, tokens, total: (performance.now() - began) / 1000 };
+}
+
+export function Chat({ state }) {
+  const [model, setModel] = useState("auto");
+  const [turns, setTurns] = useState([]);
+  const [text, setText] = useState("");
+  const [file, setFile] = useState(null);
+  const [metadata, setMetadata] = useState(null);
+  const [timing, setTiming] = useState(null);
+  const [failure, setFailure] = useState("");
+  const control = useRef(null);
+  const [isBusy, setBusy] = useState(false);
+  const picker = useRef();
+
+  const send = async (event) => {
+    event?.preventDefault();
+    const said = text.trim();
+    if ((!said && !file) || isBusy) return;
+    const asked = [...turns, { role: "user", content: await contentOf(said, file), shown: said, file: file?.name }];
+    setTurns([...asked, { role: "assistant", content: "" }]);
+    setText("");
+    setFile(null);
+    setFailure("");
+    setTiming(null);
+    setBusy(true);
+    control.current = new AbortController();
+    let answer = "";
+    try {
+      const messages = asked.map(({ role, content }) => ({ role, content }));
+      setTiming(await stream({ model, messages, max_tokens: 400 }, control.current.signal, (piece) => {
+        answer += piece;
+        setTurns([...asked, { role: "assistant", content: answer }]);
+      }, setMetadata));
+    } catch (error) {
+      if (!answer) setTurns(asked);
+      if (error.name !== "AbortError") setFailure(error.message);
+    }
+    setBusy(false);
+  };
+  const keyed = (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
+  };
+
+  return html`<div class="grid"><div class="span-8 wide-first"><${Card} title="Conversation"
+      tools=${turns.length > 0 && html`<button type="button" class="button small" onClick=${() => (setTurns([]), setMetadata(null), setTiming(null))}>Begin anew</button>`}>
+    <div class="stack">
+      <div class="turns" aria-live="polite" aria-busy=${String(isBusy)}>
+        ${turns.length === 0 && html`<div class="ideas">${IDEAS.map((idea) => html`<button type="button" class="idea" onClick=${() => setText(idea)}>${idea}</button>`)}</div>`}
+        ${turns.map((turn) => html`<div class=${`turn ${turn.role}`}><span class="hidden-text">${turn.role === "user" ? "You" : "Model"}:</span>
+          ${turn.file && html`<span class="tag">${turn.file}</span> `}${turn.shown ?? (turn.content || html`<span class="typing" aria-label="writing"></span>`)}</div>`)}
+      </div>
+      ${failure && html`<${Notice} tone="bad">${failure}<//>`}
+      <form class="composer" onSubmit=${send}>
+        <label class="hidden-text" for="chat-text">Message</label>
+        <textarea id="chat-text" rows="2" placeholder="Ask something, in any language" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keyed}></textarea>
+        <div class="row">
+          <input ref=${picker} type="file" accept="image/*,audio/*,video/*" hidden onChange=${(e) => (setFile(e.target.files[0] || null), (e.target.value = ""))} />
+          <button type="button" class="button small" onClick=${() => picker.current.click()}><${Icon} name="image" size=${15} />${file ? file.name : "Picture or recording"}</button>
+          ${file && html`<button type="button" class="button icon" aria-label="Leave the file out" onClick=${() => setFile(null)}><${Icon} name="close" size=${14} /></button>`}
+          <span class="push tiny muted wide-only">Enter sends, Shift Enter breaks the line</span>
+          ${isBusy ? html`<button type="button" class="button" onClick=${() => control.current.abort()}><${Icon} name="stop" size=${15} />Stop</button>`
+                   : html`<button type="submit" class="button main" disabled=${!text.trim() && !file}>Send</button>`}
+        </div>
+      </form>
+    </div><//></div>
+  <div class="span-4 wide-first stack">
+    <${Card} label="Settings"><${ModelField} state=${state} kind="chat" value=${model} onPick=${setModel} /><//>
+    <${Routed} metadata=${metadata} state=${state}>${timing && html`<p class="small soft">First word after ${duration(timing.first)}, all of it in ${duration(timing.total)}${
+      timing.tokens ? `: ${count(timing.tokens)} tokens, ${(timing.tokens / Math.max(timing.total - (timing.first || 0), 0.001)).toFixed(1)} a second` : ""}.</p>`}<//>
+  </div></div>`;
+}
