@@ -6,8 +6,8 @@ encodes it, "" for none; no prompt, no answer and no upstream's words are in a r
 
 What `decide` needs is here: `signals` with all probabilities, `limits`, `asked_model`, `kind`, the `world` of that
 moment. Not kept: the words (so a profile that reads them cannot be asked again, nor ties be broken as they were; the
-plan's own terms and order say how it was), evidence, what media held, process ids; of a deployment's `last_error` only
-that there was one.
+plan's own terms and order say how it was), evidence, what media held, process ids, what verdicts had taught by then
+(`World.learned`); of a deployment's `last_error` only that there was one.
 """
 
 import msgspec

@@ -8,11 +8,13 @@ from pointsman import __version__
 from pointsman.cli.calibrate import calibrate
 from pointsman.cli.check import check
 from pointsman.cli.classify import classify
+from pointsman.cli.experiments import experiments
 from pointsman.cli.explain import explain
 from pointsman.cli.fleet import add_fleet
 from pointsman.cli.key import key
 from pointsman.cli.models import models
 from pointsman.cli.operate import alias, breaker, load, sleep, unload, wake
+from pointsman.cli.outcomes import add_outcomes
 from pointsman.cli.pull import pull
 from pointsman.cli.quality import add_quality
 from pointsman.cli.replay import replay
@@ -41,10 +43,12 @@ for command in (
     pull,
     replay,
     calibrate,
+    experiments,
 ):
     app.command()(command)
 add_quality(app)
 add_fleet(app)
+add_outcomes(app)
 
 
 @app.command()

@@ -174,6 +174,8 @@ def _world(world: World | None) -> str:
             gpus=world.gpus,
             ticket=world.ticket,
             held_by=world.held_by,
+            full=world.full,
+            experiments=world.experiments,
         )
     )
 
