@@ -97,6 +97,8 @@ class Reference:
             base = managed if issubclass(model, settings.ManagedBase) else common
             yield f"\n### `backend: {tag}`\n\n{model.__doc__}\n"
             yield self.of(model, (name for name in model.model_fields if name not in base and name != "backend"))
+        yield f"\n### `limits`\n\n{settings.ModelLimits.__doc__}\n"
+        yield self.of(settings.ModelLimits, settings.ModelLimits.model_fields)
         yield f"\n### Source of weights\n\n{settings.Source.__doc__}\n"
         yield self.of(settings.Source, settings.Source.model_fields)
 

@@ -108,6 +108,7 @@ class App:
             idle_timeout_s=retry.idle_timeout_s,
             load_timeout_s=settings.fleet.load_timeout_s,
             gpu_bytes=tuple((gpu.index, gpu.total_bytes) for gpu in self._hardware.gpus()),
+            oom_kills=self._hardware.oom_kills,
         )
 
     def _build_fleet(self, settings: Settings) -> Fleet:
@@ -126,7 +127,6 @@ class App:
     def _build_admission(self, settings: Settings) -> Admission:
         counters = counters_of(settings.admission, self.clock, self._newsroom.hear_limits)
         return Admission(settings.keys, settings.admission, counters, self.clock, settings.server.request_timeout_s)
-            oom_kills=self._hardware.oom_kills,
 
     def _sinks(self) -> tuple[Sink, ...]:
         """Who hears of every request, in this order. Cheap, and never blocking."""
@@ -175,7 +175,10 @@ class App:
             admission=self.admission,
             second=self.second,
         )
-        return Rooms(settings, ground, cache)
+        rooms = Rooms(settings, ground, cache)
+        self.admission.quotas.configure({model.id: model.limits for model in settings.models})
+        self.experiments.configure(settings.experiments, {card.id: card.cost_per_mtok for card in rooms.cards})
+        return rooms
 
     @property
     def settings(self) -> Settings:

@@ -64,6 +64,9 @@ class Rooms:
         self.fetcher = Fetcher(settings.media)
         self._fleet = ground.fleet
         self._conversations = ground.conversations
+        self._quotas = ground.admission.quotas
+        self._experiments = ground.experiments
+        self._learner = ground.learner
         self._visitors = 0
         self.left: Callable[[], None] = _nothing
         server, routing = settings.server, settings.routing
@@ -71,7 +74,13 @@ class Rooms:
         self.router = Router(settings, self.profile)
         classifier: ClassifierDoor = Classifier(routing) if routing.enabled else Unread()
         dispatcher = Dispatcher(
-            ground.fleet, ground.backends, settings.retry, server.request_timeout_s, ground.clock, ground.latencies
+            ground.fleet,
+            ground.backends,
+            settings.retry,
+            server.request_timeout_s,
+            ground.clock,
+            ground.latencies,
+            ground.admission.quotas,
         )
         self.gateway = Gateway(
             ground.admission, classifier, ground.second, self.router, dispatcher, ground.ledger, self.world_for, cache
@@ -85,8 +94,12 @@ class Rooms:
     def world_for(self, request: Request) -> World:
         """The present as one request's decision may know it."""
         world = self._fleet.world()
-        held_by = self._conversations.held_by(request)
-        return msgspec.structs.replace(world, held_by=held_by) if held_by else world
+        held_by, trials = self._conversations.held_by(request), self._experiments.trials()
+        full = self._quotas.full()
+        learned = self._learner.learned if self.settings.routing.bandit.enabled else ()
+        if not (held_by or trials or full or learned):
+            return world
+        return msgspec.structs.replace(world, held_by=held_by, experiments=trials, full=full, learned=learned)
 
     def __enter__(self) -> Self:
         self._visitors += 1

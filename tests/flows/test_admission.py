@@ -12,6 +12,7 @@ import pytest
 from pointsman.admission.keys import hash_of, new_key
 from pointsman.app import App
 from pointsman.settings import parse
+from pointsman.testing.decisions import ask, measured
 from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
 
@@ -162,3 +163,33 @@ def test_a_configured_name_is_ours(tmp_path: Path) -> None:
         assert (await client.chat("free", "a", host="localhost"))[0] == 403
 
     play(tmp_path, scene, server={"allowed_hosts": ["ai.example"]})
+
+
+def test_a_model_at_its_limit_is_left_out_and_who_names_it_is_told_when_to_come_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with FaultUpstream() as upstream, aiohttp.ClientSession() as session:
+            models = [
+                {"id": name, "backend": "openai", "url": upstream.url, "model": "mock-n9", "limits": limits}
+                for name, limits in (("a", {"requests_per_minute": 20}), ("b", {"tokens_per_minute": 5}), ("c", {}))
+            ]
+            tree = {"cache_dir": str(tmp_path), "log": {"requests": False}, "models": models}
+            tree["routing"] = {"strategy": "fixed", "use_cases": {"general": ["a", "c", "b"]}}
+            async with serving(parse(json.dumps(tree))) as (app, url):
+                client = Client(app, url, session)
+                assert [await client.code("", "a") for _ in range(2)] == [(200, "")] * 2
+                status, body, headers = await client.chat("", "a")
+                assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
+                assert 2 <= int(headers["Retry-After"]) <= 3
+                status, body, headers = await client.chat("", "a")  # known by now: the plan itself says so
+                assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
+                assert "has room in" in body["error"]["message"]
+                assert 2 <= int(headers["Retry-After"]) <= 3
+                plan = app.rooms.router.decide(ask("Hello"), measured("general"), app.rooms.world_for(ask("Hello")))
+                assert [(one.model_id, one.code) for one in plan.rejected] == [("a", "rate_limited")]
+                _, body, _ = await client.chat("", "auto")
+                assert body["x-routing-metadata"]["model_id"] != "a"
+                assert (await client.chat("", "b"))[0] == 200
+                await app.admission.settled()
+                assert (await client.chat("", "b"))[0] == 429  # nine tokens were written, of five a minute
+
+    asyncio.run(run())

@@ -54,6 +54,7 @@ REJECTED: list[tuple[Gate, str, Ask, ModelCard, DeploymentView]] = [
      needs(budget_bytes=100_000_000), CARD, replace(cold("m"), memory_bytes=200_000_000)),
     (Gate.TOO_BIG, "needs 9 MB of GPU 1, more than its whole budget of 8 MB",
      needs(gpus=((0, 8_000_000, 0), (1, 8_000_000, 0))), CARD, replace(cold("m"), gpu_bytes=((1, 9_000_000),))),
+    (Gate.RATE, "room in 7.0 s", replace(needs(), full=(("other", 2.0), (CARD.id, 7.0))), CARD, HOT),
     (Gate.FORCED, "by an operator", needs(), CARD, replace(HOT, breaker=Breaker.FORCED_OPEN)),
     (Gate.BREAKER, "again in 7 s", needs(), CARD, replace(HOT, breaker=Breaker.OPEN, retry_in_s=7)),
     (Gate.BREAKER, "being tried", needs(), CARD, replace(HOT, breaker=Breaker.HALF_OPEN, is_tried=True)),

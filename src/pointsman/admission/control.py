@@ -7,12 +7,15 @@ Tokens are charged when they are known, by the Outcome: no answer is cut for its
 """
 
 import asyncio
+from collections.abc import Coroutine
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import Counters, Leave
 from pointsman.admission.line import Line, Place
+from pointsman.admission.quotas import Quotas
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, Refused
 from pointsman.settings import AdmissionSettings, KeySettings
@@ -42,6 +45,14 @@ class Admission:
         self._clock = clock
         self._timeout_s = timeout_s
         self._charging: set[asyncio.Task[None]] = set()
+        self.quotas = Quotas(counters, clock, timeout_s + GRACE_S)
+
+    def reconfigured(self, keys: tuple[KeySettings, ...], settings: AdmissionSettings, timeout_s: float) -> None:
+        """Other keys and limits from the next request on; what a key has spent stays spent."""
+        self.line.resize(settings.max_concurrent, settings.max_waiting)
+        self._keys = {key.name: key for key in keys}
+        self._default_priority = settings.default_priority
+        self._timeout_s = timeout_s
 
     def admit(self, request: Request) -> "Pass":
         """In, while the context is open. Entering raises Refused or DeadlineExceeded."""
@@ -114,9 +125,15 @@ class Admission:
         """Charge its tokens, in the background: nobody waits for it."""
         key = self._keys.get(outcome.tenant)
         tokens = outcome.usage.prompt_tokens + outcome.usage.completion_tokens
-        if key is None or not tokens or (key.tokens_per_minute is None and key.tokens_per_day is None):
+        if not tokens:
             return
-        task = asyncio.get_running_loop().create_task(self._charge(key, tokens), name="charge")
+        if key is not None and (key.tokens_per_minute is not None or key.tokens_per_day is not None):
+            self._begin(self._charge(key, tokens))
+        if model_id := self.quotas.owed(outcome):
+            self._begin(self.quotas.charge(model_id, tokens))
+
+    def _begin(self, charge: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(charge, name="charge")
         self._charging.add(task)
         task.add_done_callback(self._charging.discard)
 

@@ -32,6 +32,12 @@ class Fleet(Protocol):
     def can_serve_now(self, deployment_id: str) -> bool: ...
 
 
+class Quotas(Protocol):
+    """Models' own limits. `permit`: one call while the context is open, entering it raises Refused; None: no limits."""
+
+    def permit(self, model_id: str) -> AbstractAsyncContextManager[None] | None: ...
+
+
 class HttpReply(Protocol):
     """An upstream's answer while its connection is open."""
 
@@ -93,8 +99,16 @@ class Call:
 class Caller:
     """Makes calls; holds no state of any."""
 
-    def __init__(self, fleet: Fleet, backends: Mapping[str, Backend], retry: RetrySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        backends: Mapping[str, Backend],
+        retry: RetrySettings,
+        clock: Clock,
+        quotas: Quotas | None = None,
+    ) -> None:
         self._fleet = fleet
+        self._quotas = quotas
         self._backends = backends
         self._retry = retry
         self._clock = clock
@@ -109,6 +123,8 @@ class Caller:
 
     async def _make(self, call: Call, request: Request, deadline_s: float) -> Reply:
         model_id, deployment_id = call.candidate.model_id, call.candidate.deployment_id
+        if self._quotas is not None and (permit := self._quotas.permit(model_id)) is not None:
+            await call.own.enter_async_context(permit)
         lease = await call.own.enter_async_context(self._fleet.lease(deployment_id, deadline_s))
         call.leased_s = self._clock.now()
         http = await call.own.enter_async_context(self._backends[deployment_id].call(lease, _traced(request, call)))

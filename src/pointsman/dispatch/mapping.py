@@ -143,7 +143,7 @@ def refusal(plan: Plan) -> PointsmanError:
     """The error for a plan that has no candidate."""
     code = plan.problem or "no_capable_model"
     if TABLE[code].http_status >= 500 or TABLE[code].http_status == 429:
-        return Refused(plan.reason, code=code)
+        return Refused(plan.reason, code=code, retry_after_s=max(1.0, plan.retry_in_s))
     if code == "model_not_found":
         return RequestError(plan.reason, code=code, param="model")
     return NoCapableModel(plan.reason, rejected=plan.rejected, code=code)

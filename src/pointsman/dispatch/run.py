@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from pointsman.clock import Clock
-from pointsman.dispatch.attempt import Backend, Call, Caller, Fleet
+from pointsman.dispatch.attempt import Backend, Call, Caller, Fleet, Quotas
 from pointsman.dispatch.continuation import Continuation, Delivered, may_continue
 from pointsman.dispatch.hedge import Race
 from pointsman.dispatch.mapping import refusal
@@ -52,6 +52,7 @@ class Dispatcher:
         timeout_s: float,
         clock: Clock,
         latencies: Latencies,
+        quotas: Quotas | None = None,
     ) -> None:
         self.fleet = fleet
         self.backends = backends
@@ -59,7 +60,7 @@ class Dispatcher:
         self.clock = clock
         self.rng = clock.rng()
         self.latencies = latencies
-        self.caller = Caller(fleet, backends, retry, clock)
+        self.caller = Caller(fleet, backends, retry, clock, quotas)
         self._timeout_s = timeout_s
 
     @asynccontextmanager

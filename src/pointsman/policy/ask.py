@@ -56,6 +56,7 @@ class Ask(Value, frozen=True):
     held_by: str = ""
     judged: Judged = Judged()
     models: tuple[str, ...] = ()
+    full: tuple[tuple[str, float], ...] = ()
     gpus: tuple[tuple[int, int, int], ...] = ()
 
 
@@ -102,6 +103,7 @@ def needs_of(
         held_by=world.held_by,
         judged=judged,
         models=limits.models,
+        full=world.full,
         gpus=world.gpus,
     )
 

@@ -35,6 +35,7 @@ class Gate(StrEnum):
     DRAINING = "draining"
     FAILED = "failed"
     TOO_BIG = "too_big"
+    RATE = "rate_limited"
     FORCED = "forced_open"
     BREAKER = "breaker_open"
 
@@ -45,7 +46,7 @@ UNSUITED = frozenset(
         *(Gate.KIND, Gate.INPUT, Gate.NOTHING_TO_READ, Gate.OUTPUT, Gate.TOOLS),
     }
 )
-PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.FORCED, Gate.BREAKER})
+PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.RATE, Gate.FORCED, Gate.BREAKER})
 STATE_FAILED, STATE_DRAINING = "failed", "draining"
 
 
@@ -151,6 +152,13 @@ def fits_memory(ask: Ask, _: ModelCard, view: DeploymentView) -> str | None:
     return None
 
 
+def is_within_limits(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
+    for model_id, retry_in_s in ask.full:
+        if model_id == card.id:
+            return f"is at its own limit; it has room in {retry_in_s:.1f} s"
+    return None
+
+
 def is_not_closed_off(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:
     return "is closed off by an operator" if view.breaker is Breaker.FORCED_OPEN else None
 
@@ -175,6 +183,7 @@ GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]]
     (Gate.DRAINING, is_not_draining),
     (Gate.FAILED, has_not_failed),
     (Gate.TOO_BIG, fits_memory),
+    (Gate.RATE, is_within_limits),
     (Gate.FORCED, is_not_closed_off),
     (Gate.BREAKER, has_closed_breaker),
 )

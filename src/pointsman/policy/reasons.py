@@ -22,6 +22,7 @@ REMEDIES: dict[Gate, str] = {
     Gate.DRAINING: "try again shortly",
     Gate.FAILED: "try again shortly; the log of the model says why it failed",
     Gate.TOO_BIG: "raise fleet.memory_budget_gb (GPUs: gpu_memory_budget_gb), or choose a smaller variant of the model",
+    Gate.RATE: "try again when it has room",
     Gate.FORCED: "name another model, or let its breaker see for itself again",
     Gate.BREAKER: "try again shortly",
 }
@@ -72,6 +73,8 @@ def _passing_problem(passing: list[Rejected]) -> str:
     codes = {one.code for one in passing}
     if Gate.DRAINING in codes:
         return "draining"
+    if Gate.RATE in codes:
+        return "rate_limit_exceeded"
     if Gate.FAILED in codes:
         starts = any(one.why.startswith("failed to start") for one in passing)
         return "loading_failed" if starts else "upstream_unreachable"

@@ -107,7 +107,7 @@ class Router:
             able, rejected = self._last_resort(rejected, world)
             strategy = LAST_RESORT if able else strategy
         if not able:
-            return self._none(named, rejected, strategy)
+            return self._none(named, rejected, strategy, world)
         own = named.objective if objective is not None and strategy == objective.strategy else ""
         scored = self._score(ask, able, strategy, world, own)  # 3
         ranked = _order(scored, request, world.ticket)  # 4
@@ -191,14 +191,18 @@ class Router:
         ranked, assignment = bandit.drawn(plan.candidates, odds, ready, f"{world.ticket} {request.id}")
         return replace(plan, candidates=ranked, assignment=assignment, reason=f"{plan.reason}{_tried(assignment)}")
 
-    def _none(self, named: Named, rejected: tuple[Rejected, ...], strategy: str) -> Plan:
+    def _none(self, named: Named, rejected: tuple[Rejected, ...], strategy: str, world: World) -> Plan:
         if all(one.code in {Gate.NOT_NAMED, Gate.NOT_CONFIGURED} for one in rejected):
             what = f"`{named.model_id}` has no deployment" if named.model_id else "No configured model has a deployment"
             problem, reason = "loading_failed", f"{what} yet; try again shortly."
         else:
             problem, reason = why_none(rejected, named.model_id)
         words = f"{named.why} {reason}".strip()
-        return Plan(candidates=(), rejected=rejected, strategy=strategy, reason=words, problem=problem)
+        full = {one.model_id for one in rejected if one.code == Gate.RATE}
+        retry_in_s = min((time_s for model_id, time_s in world.full if model_id in full), default=0.0)
+        return Plan(
+            candidates=(), rejected=rejected, strategy=strategy, reason=words, problem=problem, retry_in_s=retry_in_s
+        )
 
     def _preamble(self, named: Named, strategy: str, is_off: bool) -> str:
         if strategy == LAST_RESORT:
