@@ -90,7 +90,7 @@ def test_what_verdicts_taught_may_be_brought_along(tmp_path: Path) -> None:
     wrong = replay(tmp_path / "log", "--policy", policy, "--learned", learned)
     assert (wrong.exit_code, "features" in wrong.stderr) == (2, True)
     learned.unlink()
-    learner = Learner(ON, learned)
+    learner = Learner(lambda: ON, learned)
     answered(learner, 1.0, 3)
     learner.write()
     assert replay(tmp_path / "log", "--policy", policy, "--learned", learned).exit_code == 0

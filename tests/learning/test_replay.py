@@ -177,6 +177,15 @@ def test_ties_fall_as_they_fell() -> None:
     assert len({again(equal, row(equal, ask(f"question {number}"))).first for number in range(20)}) == 2
 
 
+def test_the_experiments_of_the_new_settings_split_the_traffic() -> None:
+    pair = "experiments: [{name: size, kind: small_large, control: large, treatment: small, rollout: [0.2, 0.5]}]"
+    trial = parse(f"routing: {{strategy: quality}}\n{pair}{MODELS}")
+    assert dict(again(trial, row(TRIES)).new) == pytest.approx({"small": 0.2, "large": 0.8})
+    assert again(trial, row(TRIES, signals=measured(complexity="low"))).new == (("small", 1.0),)
+    cost = figure(report_of(rows(TRIES), Replayer(trial)), "cost").estimates
+    assert cost.dr.value == pytest.approx(0.2 * 300e-6 + 0.8 * 3000e-6)
+
+
 def test_what_verdicts_taught_counts() -> None:
     praise = Learned(model_id="small", weights=(0.5,) + (0.0,) * (SIZE - 1), n=500.0)
     found = Replayer(TRIES, learned=(praise,)).again(row(TRIES))

@@ -1,15 +1,17 @@
 """What verdicts taught: joined to their requests, changed, too late, kept over a restart, a damaged file."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from pointsman.ledger.learner import RECENT, Learner, LearnerStatistics
+from pointsman.ledger.learner import RECENT, SAVE_S, Learner, LearnerStatistics
 from pointsman.policy import bandit
 from pointsman.policy.router import Router
 from pointsman.settings import BanditSettings, parse
+from pointsman.testing.clock import FakeClock
 from pointsman.testing.decisions import ask, hot, measured, world
 from pointsman.types import Attempt, Kind, Outcome, Usage
 from pointsman.types_feedback import Feedback, Judged
@@ -67,7 +69,7 @@ def believed(learner: Learner, model_id: str = "a") -> float:
 
 
 def test_verdicts_reach_the_next_decision() -> None:
-    learner = Learner(ON)
+    learner = Learner(lambda: ON)
     answered(learner, 1.0, 100, "b")
     answered(learner, 0.1, 100, "a")
     assert believed(learner, "b") == pytest.approx(0.4, abs=0.03)
@@ -77,7 +79,7 @@ def test_verdicts_reach_the_next_decision() -> None:
 
 
 def test_a_changed_verdict_is_as_if_it_had_been_so_from_the_first() -> None:
-    changed, steady = Learner(ON), Learner(ON)
+    changed, steady = Learner(lambda: ON), Learner(lambda: ON)
     for learner, first in ((changed, 1.0), (steady, 0.0)):
         learner.closed(outcome())
         learner.judged(verdict(first))
@@ -87,7 +89,7 @@ def test_a_changed_verdict_is_as_if_it_had_been_so_from_the_first() -> None:
 
 
 def test_verdicts_on_what_nobody_remembers_are_counted() -> None:
-    learner = Learner(ON)
+    learner = Learner(lambda: ON)
     learner.judged(verdict(1.0))
     learner.closed(outcome())
     learner.judged(verdict(1.0, model_id="b"))
@@ -96,7 +98,7 @@ def test_verdicts_on_what_nobody_remembers_are_counted() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    learner, one = Learner(ON), outcome()
+    learner, one = Learner(lambda: ON), outcome()
     for number in range(RECENT + 1):
         learner.closed(replace(one, request_id=f"r{number}"))
     learner.judged(verdict(1.0, "r0"))
@@ -108,28 +110,50 @@ def test_memory_is_bounded() -> None:
     "of", [outcome(signals=None), outcome(plan=None), outcome(attempts=()), outcome(model_id="stranger")]
 )
 def test_what_says_nothing_is_not_remembered(of: Outcome) -> None:
-    learner = Learner(ON)
+    learner = Learner(lambda: ON)
     learner.closed(of)
     learner.judged(verdict(1.0))
     assert learner.statistics().unknown == 1
 
 
 def test_off_it_keeps_nothing() -> None:
-    learner = Learner(BanditSettings())
+    settings = [BanditSettings()]
+    learner = Learner(lambda: settings[-1])
     learner.closed(outcome())
     learner.judged(verdict(1.0))
     assert learner.learned == ()
-    learner.reconfigured(ON)
+    settings.append(ON)
     learner.judged(verdict(1.0))
     assert learner.statistics().unknown == 1
 
 
+def test_callers_do_not_judge_each_others_answers() -> None:
+    learner = Learner(lambda: ON)
+    learner.closed(outcome(tenant="one"))
+    learner.judged(verdict(1.0))
+    assert learner.statistics().unknown == 1
+
+
+def test_the_file_is_kept_fresh(tmp_path: Path) -> None:
+    async def used() -> None:
+        clock, learner = FakeClock(), Learner(lambda: ON, tmp_path / "learned.json")
+        answered(learner, 1.0, 1)
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(learner.watch(clock))
+            await clock.advance(SAVE_S + 1)
+            while not (tmp_path / "learned.json").exists():
+                await asyncio.sleep(0.001)
+            watching.cancel()
+
+    asyncio.run(asyncio.wait_for(used(), 10))
+
+
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "learned.json"
-    learner = Learner(ON, path)
+    learner = Learner(lambda: ON, path)
     answered(learner, 1.0, 30)
     learner.write()
-    again = Learner(ON, path)
+    again = Learner(lambda: ON, path)
     assert not again.problem
     assert believed(again) == pytest.approx(believed(learner), abs=1e-4)
     assert again.learned[0].n == pytest.approx(learner.learned[0].n)
@@ -142,17 +166,17 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_counts_as_empty(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "learned.json"
     path.write_bytes(raw)
-    learner = Learner(ON, path)
+    learner = Learner(lambda: ON, path)
     assert learner.learned == ()
     assert str(path) in learner.problem
     answered(learner, 1.0, 1)
     learner.write()
-    assert not Learner(ON, path).problem
+    assert not Learner(lambda: ON, path).problem
 
 
 def test_a_disk_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    learner = Learner(ON, tmp_path / "file" / "learned.json")
+    learner = Learner(lambda: ON, tmp_path / "file" / "learned.json")
     answered(learner, 1.0, 3)
     learner.write()
     assert believed(learner) > 0

@@ -14,6 +14,7 @@ from pointsman.settings import BanditSettings, parse
 from pointsman.testing.decisions import ask, cold, hot, measured, world
 from pointsman.types import Breaker, Candidate, Limits, Plan, Request, World
 from pointsman.types_learned import Learned
+from pointsman.types_trial import Trial
 
 THREE = """
 routing:
@@ -109,6 +110,7 @@ def test_who_is_tried_says_so() -> None:
         (ask(limits=Limits(strategy="round_robin")), ALL_HOT),
         (ask(limits=Limits(strategy="fixed")), ALL_HOT),
         (ask(), replace(ALL_HOT, held_by="a")),
+        (ask(), replace(ALL_HOT, experiments=(Trial(name="t", kind="canary", control="a", treatment="c", ratio=0.5),))),
         (ask(), world(hot("a"), cold("b"), cold("c"))),
         (ask(), world(hot("a"), *(replace(hot(name), breaker=Breaker.HALF_OPEN) for name in "bc"))),
         (ask(), world(*(replace(hot(name), breaker=Breaker.OPEN) for name in "abc"))),

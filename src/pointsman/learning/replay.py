@@ -19,10 +19,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from pointsman.learning.offpolicy import Estimates, Floats, Log, estimate
+from pointsman.policy.experiments import CONTROL, Assigner
 from pointsman.policy.judged import Judged, Verdict, incumbent_of, judge
 from pointsman.policy.quality import QualityProfile
 from pointsman.policy.router import Router
 from pointsman.settings import Settings
+from pointsman.settings_experiments import ExperimentSettings
 from pointsman.types import (
     Candidate,
     DeploymentView,
@@ -37,6 +39,7 @@ from pointsman.types import (
 )
 from pointsman.types_learned import Learned
 from pointsman.types_record import Record, limits_in, plan_in, signals_in, turns_in, world_in
+from pointsman.types_trial import Trial
 
 MTOK = 1_000_000
 QUALITY = "quality"
@@ -103,11 +106,13 @@ class Replayer:
     ) -> None:
         self._profile = profile
         self._incumbent = incumbent_of(profile, [model.id for model in settings.models]) if profile else ""
-        self._router = Router(settings, profile, self._judged if profile else None)
+        router = Router(settings, profile, self._judged if profile else None)
+        self._router = Assigner(router)
+        self._trials = tuple(map(_trial, settings.experiments))
         self._said = Judged()
         self._fresh = tuple(fresh)
         self._learned = learned
-        self.prices = {card.id: card.cost_per_mtok for card in self._router.cards}
+        self.prices = {card.id: card.cost_per_mtok for card in router.cards}
 
     def again(self, record: Record) -> Again | str:
         """The row decided again, or why it cannot be."""
@@ -150,13 +155,27 @@ class Replayer:
     def _world(self, then: World) -> World:
         known = {view.model_id for view in then.deployments}
         missing = tuple(view for view in self._fresh if view.model_id not in known)
-        return replace(then, deployments=(*then.deployments, *missing), learned=self._learned)
+        deployments = (*then.deployments, *missing)
+        return replace(then, deployments=deployments, experiments=self._trials, learned=self._learned)
 
     def _judged(self, request: Request, signals: Signals) -> Judged:
         """By its words where they were stored, else by what was said of it then."""
         if self._profile is not None and any(turn.text for turn in request.turns):
             return judge(self._profile, request, signals, self._incumbent)
         return self._said
+
+
+def _trial(settings: ExperimentSettings) -> Trial:
+    """An experiment at its first step. Which arm a query is in does not matter, how probably it is does."""
+    return Trial(
+        name=settings.name,
+        kind=settings.kind,
+        control=settings.control,
+        treatment=settings.treatment,
+        ratio=settings.rollout[0] if settings.rollout else settings.ratio,
+        labels=settings.labels,
+        arm=CONTROL,
+    )
 
 
 def _said_in(plan: Plan) -> Judged:

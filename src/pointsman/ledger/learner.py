@@ -5,14 +5,17 @@ Invariants: memory does not grow with traffic (the last RECENT requests, one mat
 whatever came before; the file is replaced whole; one that cannot be read counts as empty and is said to be (`problem`).
 """
 
+import asyncio
 import contextlib
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from pointsman.clock import Clock
 from pointsman.ledger.reading import answered_by, task_of
 from pointsman.policy import bandit
 from pointsman.policy.catalogue import primary_language
@@ -22,6 +25,7 @@ from pointsman.types_feedback import Judged
 from pointsman.types_learned import Learned
 
 RECENT = 10_000
+SAVE_S = 30.0
 QUALITY = "quality"
 
 
@@ -63,9 +67,9 @@ VERSION = 1
 
 
 class Learner:
-    """A sink of Outcomes and of verdicts. While `settings.enabled` is false it hears and keeps nothing."""
+    """A sink of Outcomes and of verdicts. `settings`: those in force; while they are off, nothing is kept."""
 
-    def __init__(self, settings: BanditSettings, path: Path | None = None) -> None:
+    def __init__(self, settings: Callable[[], BanditSettings], path: Path | None = None) -> None:
         self._settings = settings
         self._path = path
         self._recent: OrderedDict[tuple[str, str], Context] = OrderedDict()
@@ -78,16 +82,12 @@ class Learner:
             self._read()
         self.learned: tuple[Learned, ...] = tuple(map(bandit.learned_of, self._evidence.values()))
 
-    def reconfigured(self, settings: BanditSettings) -> None:
-        """From the next request on."""
-        self._settings = settings
-
     def opened(self, request: Request) -> None:
         """Nothing is known yet."""
 
     def closed(self, outcome: Outcome) -> None:
         """Remember what was asked and what the model that answered was held to be good at."""
-        context = context_of(outcome) if self._settings.enabled else None
+        context = context_of(outcome) if self._settings().enabled else None
         if context is None:
             return
         self._recent[outcome.tenant, outcome.request_id] = context
@@ -96,7 +96,8 @@ class Learner:
 
     def judged(self, judged: Judged) -> None:
         """Learn from a verdict, about a tenth of a millisecond."""
-        if not self._settings.enabled:
+        settings = self._settings()
+        if not settings.enabled:
             return
         context = self._recent.get((judged.feedback.tenant, judged.feedback.request_id))
         if context is None or context.model_id != judged.model_id:
@@ -106,7 +107,7 @@ class Learner:
         features, value = context.features(), judged.feedback.value
         if judged.replaces is None:
             self._verdicts += 1
-            after = bandit.taught(before, features, value - context.quality, self._settings.half_life)
+            after = bandit.taught(before, features, value - context.quality, settings.half_life)
         else:
             self._changed += 1
             after = bandit.corrected(before, features, value - judged.replaces)
@@ -115,6 +116,12 @@ class Learner:
         self.learned = (*others, bandit.learned_of(after))
         self._is_written = False
 
+    async def watch(self, clock: Clock) -> None:
+        """Keep the file fresh, until cancelled."""
+        while True:
+            await clock.sleep(SAVE_S)
+            await asyncio.to_thread(self.write)
+
     def write(self) -> None:
         """To disk, where there is news. Blocks; from any thread. A disk that cannot be written costs only the memory
         of it."""
@@ -122,7 +129,7 @@ class Learner:
             return
         kept = {
             name: _Kept(gram=one.gram.round(6).tolist(), moment=one.moment.round(6).tolist(), n=round(one.n, 6))
-            for name, one in sorted(self._evidence.items())
+            for name, one in sorted(dict(self._evidence).items())
         }
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with self._writing, contextlib.suppress(OSError):

@@ -90,7 +90,7 @@ class Assigner:
         return replace(
             plan,
             candidates=ranked,
-            assignment=Assignment(experiment=trial.name, arm=arm, propensity=propensity) if propensity else None,
+            assignment=_assignment(trial, arm, propensity, ranked),
             reason=f"Experiment `{trial.name}`: {why}. {plan.reason}",
         )
 
@@ -138,6 +138,18 @@ def _arm_of(trial: Trial, request: Request, signals: Signals) -> tuple[str, floa
     share = trial.ratio if is_treated else 1 - trial.ratio
     arm = treatment if is_treated else control
     return arm, share, f"the query's hash puts it into the {share:.0%} of the {arm} arm"
+
+
+def _assignment(trial: Trial, arm: str, propensity: float, ranked: tuple[Candidate, ...]) -> Assignment | None:
+    """A shadow's copies are left to chance, who answers is not."""
+    if not propensity:
+        return None
+    odds: tuple[tuple[str, float], ...] = ()
+    if trial.kind != SHADOW and ranked:
+        first = ranked[0].model_id
+        other = trial.control if first == trial.treatment else trial.treatment
+        odds = ((first, propensity), (other, 1 - propensity))
+    return Assignment(experiment=trial.name, arm=arm, propensity=propensity, odds=odds)
 
 
 def _led(pool: tuple[Candidate, ...], first: str, second: str) -> tuple[Candidate, ...]:

@@ -180,9 +180,12 @@ class Router:
         return [score(ask, card, view, weights, _turn(place, count)) for place, (card, view) in enumerate(in_turn)]
 
     def _explored(self, plan: Plan, request: Request, world: World) -> Plan:
-        """A conversation under way stays where it is; a first candidate that others lead by chance says so."""
+        """A conversation under way stays where it is, and an experiment's models are the experiment's."""
         settings = self._settings.routing.bandit
         if not settings.enabled or plan.strategy in INDIFFERENT or world.held_by or len(plan.candidates) < 2:
+            return plan
+        under_test = {model_id for trial in world.experiments for model_id in (trial.control, trial.treatment)}
+        if any(one.model_id in under_test for one in plan.candidates):
             return plan
         ready = bandit.ready_in(world)
         odds = bandit.odds_of(plan.candidates, ready, world.learned, settings)
