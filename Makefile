@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts train
 
-.PHONY: install serve tour test check bench bench-fleet transformers train evaluate lock format docs clean
+.PHONY: install serve tour test check sbom bench bench-fleet transformers train evaluate lock format docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,8 +26,11 @@ test: $(VENV)/.dev ## checks, then every test, real engines included
 	@$(BIN)/python scripts/check.py
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-check: $(VENV)/.dev ## format, lint, types, layers
+check: $(VENV)/.dev ## format, lint, types, layers, dependencies
 	@$(BIN)/python scripts/check.py
+
+sbom: $(VENV)/.dev ## the bill of materials, CycloneDX, in build/sbom.cdx.json
+	@$(BIN)/python scripts/sbom.py
 
 bench: $(VENV)/.dev ## CPU per request beside a bare pass-through
 	@$(BIN)/python -m bench.overhead

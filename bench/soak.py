@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -362,12 +362,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--callers", type=int, default=12)
     parser.add_argument("--reload-every-s", type=float, default=5.0)
+    parser.add_argument("--samples", type=Path, help="write every look at the process there, as JSON")
     parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         found = soak(args, Path(folder))
     said = "\n".join(report(args, found))
     print(said)
+    if args.samples:
+        args.samples.write_text(json.dumps([asdict(sample) for sample in found.samples]), encoding="utf-8")
     if args.write:
         rewrite(PAGE, "soak", said)
     violations = found.violations()

@@ -1,4 +1,5 @@
-"""Format, lint, types, layers: one line each, then the details of what failed. Exit status 1 where anything did.
+"""Format, lint, types, layers, dependencies: one line each, then the details of what failed. Exit status 1 where
+anything did.
 
 Every check runs, so that one run shows all there is to correct. `make format` corrects the first two.
 """
@@ -22,6 +23,8 @@ def checks(folders: list[str]) -> dict[str, list[str]]:
         "lint": ["ruff", "check", "--output-format=concise", *folders],
         "types": ["mypy", "--strict", "--no-error-summary", *folders],
         "layers": ["lint-imports", "--no-logo"],
+        "audit": ["python", "scripts/audit.py"],
+        "sbom": ["python", "scripts/sbom.py"],
     }
 
 
@@ -40,6 +43,9 @@ def run(name: str, command: list[str]) -> str:
         check=False,
     )
     print(f"{'ok' if done.returncode == 0 else 'FAILED':<8}{time.perf_counter() - began_s:5.1f} s", flush=True)
+    for line in done.stdout.splitlines():
+        if line.startswith("note: "):
+            print(f"{'':<10}{line}")
     return "" if done.returncode == 0 else f"\n{name}: {' '.join(command)}\n{done.stdout.rstrip()}"
 
 
