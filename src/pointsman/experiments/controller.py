@@ -143,6 +143,11 @@ class Experiments:
                 self._changed(change)
                 self._refresh()
 
+    def mark(self) -> None:
+        """Keep a point of each confidence sequence, where one is due."""
+        for one in self._running.values():
+            one.mark()
+
     async def watch(self) -> None:
         """Look, mark, save, for as long as the server runs."""
         while True:
@@ -150,8 +155,7 @@ class Experiments:
             if not self._is_dirty:
                 continue
             self.look()
-            for one in self._running.values():
-                one.mark()
+            self.mark()
             if self._clock.now() - self._saved_s >= SAVE_S:
                 await asyncio.to_thread(self.write, self._encoded())
 

@@ -8,9 +8,9 @@ decides. `rolled_back`: a loss above `proved_above` is proved and it looks like 
 rail is proved broken.
 
 Invariant: whatever the truth, and though one looks after every request, the chance that any of `passed`, `better` and
-`rolled_back` ever contradicts it is at most `alpha` over the whole rollout: half of it for quality (a two-sided
-confidence sequence), a quarter for each guard rail, all divided by the number of steps (the union bound), since each
-step of a rollout gathers evidence of its own. So a drift of the traffic between steps is never taken for an effect.
+`rolled_back` ever contradicts it is at most `alpha` over the whole rollout: four fifths of it for quality (a two-sided
+confidence sequence), a tenth for each guard rail, all divided by the number of steps (the union bound), since each step
+of a rollout gathers evidence of its own. So a drift of the traffic between steps is never taken for an effect.
 """
 
 import math
@@ -78,8 +78,8 @@ class Rules(Value, frozen=True):
     def of(cls, settings: ExperimentSettings) -> "Rules":
         alpha = settings.alpha / max(1, len(settings.rollout))
         return cls(
-            alpha_quality=alpha / 2,
-            alpha_guard=alpha / 4,
+            alpha_quality=0.8 * alpha,
+            alpha_guard=0.1 * alpha,
             pass_below=settings.pass_below,
             rollback_above=settings.rollback_above,
             proved_above=settings.proved_above,
