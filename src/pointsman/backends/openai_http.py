@@ -64,7 +64,7 @@ def call(http: HttpClient, lease: Lease, request: Request, wire: Wire) -> Abstra
     """POST the request to the lease's endpoint. Raises what `HttpClient.post` raises, on entering."""
     endpoint, payload = lease.endpoint, request.payload
     url, headers = endpoint.base_url + PATHS[request.kind], bearer(endpoint.api_key)
-    headers += request.trace.headers() if request.trace is not None else ()
+    headers += (("x-request-id", request.id),) + (request.trace.headers() if request.trace is not None else ())
     if isinstance(payload, JsonPayload):
         return http.post(
             url,
