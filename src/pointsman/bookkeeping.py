@@ -13,6 +13,7 @@ from pointsman.ledger.cost import Prices
 from pointsman.ledger.cost_metrics import CostMetrics
 from pointsman.ledger.entry import Sink
 from pointsman.ledger.feedback import Desk
+from pointsman.ledger.learner import Learner
 from pointsman.ledger.lines import Event
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.recorder import Keeping, Recorder
@@ -25,6 +26,7 @@ from pointsman.settings import Settings
 from pointsman.types_feedback import Feedback, FeedbackSink
 from pointsman.types_record import Record
 
+LEARNED_FILE = "learned.json"
 Tell = Callable[[Event], None]
 
 
@@ -59,9 +61,14 @@ class Books:
             money.watch(self._recorder.statistics)
         self._desk = Desk(self._recorder)
         self._desk.subscribe(accounts)
+        self.learner = Learner(lambda: settings().routing.bandit, folder / LEARNED_FILE)
+        if self.learner.problem:
+            message = f"what verdicts taught is ignored: {self.learner.problem}"
+            tell(Event(name="learned_ignored", level="warning", message=message))
+        self._desk.subscribe(self.learner)
         recorder: tuple[Sink, ...] = () if self._recorder is None else (self._recorder,)
-        # The row is queued before the desk may queue a verdict on it.
-        self.sinks: tuple[Sink, ...] = (accounts, *recorder, self._desk)
+        # The row is queued, and the learner knows the request, before the desk may tell a verdict on it.
+        self.sinks: tuple[Sink, ...] = (accounts, *recorder, self.learner, self._desk)
 
     def subscribe(self, sink: FeedbackSink) -> None:
         """From now on it hears of every verdict."""
@@ -73,6 +80,7 @@ class Books:
 
     async def close(self) -> None:
         """Write what waits; say what is lost."""
+        self.learner.write()
         if self._recorder is None:
             return
         await self._recorder.close()
