@@ -21,6 +21,13 @@ from pointsman.types_record import attempts_in
 Figures = dict[str, float]
 MTOK = 1e6
 UNKNOWN = "unknown"
+SUMS = {
+    "baseline_cost_total": "baseline cost",
+    "cache_saved_tokens_total": "saved tokens",
+    "cost_total": "cost",
+    "feedback_total": "verdicts told:recorded and changed",
+    "latency_seconds_count": "answers",
+}
 
 
 def truth_of(world: Happened) -> Figures:
@@ -96,22 +103,14 @@ def _add_sample(found: Counter[str], name: str, labels: Mapping[str, str], value
             found.update({"fallbacks": value, f"fallbacks:{labels['from_model']}→{labels['to_model']}": value})
         case "cache_requests_total" if labels["result"] == "hit":
             found["cache hits"] += value
-        case "cache_saved_tokens_total":
-            found["saved tokens"] += value
         case "tokens_total":
             found[f"{labels['direction']} tokens"] += value
-        case "feedback_total":
-            found["verdicts told:recorded and changed"] += value
-        case "cost_total":
-            found["cost"] += value
-        case "baseline_cost_total":
-            found["baseline cost"] += value
         case "savings_ratio":
             found["savings %"] += 100 * value
-        case "latency_seconds_count":
-            found["answers"] += value
         case "ledger_rows_total":
             found[f"rows {labels['result']}"] += value
+        case _ if name in SUMS:
+            found[SUMS[name]] += value
 
 
 def log_lines(path: Path, of: Iterable[str]) -> Figures:
