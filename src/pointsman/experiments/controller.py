@@ -84,11 +84,17 @@ class Experiments:
         now_unix_s = self._clock.unix()
         self._kept |= {name: one.course for name, one in self._running.items()}
         self._prices = prices or {}
-        self._running = {one.name: Experiment(one, now_unix_s, self._kept.get(one.name)) for one in settings}
+        self._running = {one.name: self._continued(one, now_unix_s) for one in settings}
         for name, one in self._running.items():
             if one.course is not self._kept.get(name):
                 self._changed(one.course.changes[-1])
         self._refresh()
+
+    def _continued(self, settings: ExperimentSettings, now_unix_s: float) -> Experiment:
+        old = self._running.get(settings.name)
+        if old is not None and old.settings == settings:
+            return old
+        return Experiment(settings, now_unix_s, self._kept.get(settings.name))
 
     # What decisions read.
 

@@ -1,0 +1,138 @@
+"""Edge to edge: a small/large pair on two gateways, verdicts over HTTP, the rollback they lead to, and a shadow."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from pointsman.app import App
+from pointsman.settings import parse
+from pointsman.testing.serving import serving
+from pointsman.testing.upstream import FaultUpstream
+
+
+def config(upstream: FaultUpstream, folder: Path, **experiment: Any) -> str:
+    model = {"backend": "openai", "url": upstream.url, "model": "mock-n8", "slots": 32}
+    pair = {"name": "pair", "kind": "small_large", "control": "8b", "treatment": "3b"}
+    tree = {
+        "cache_dir": str(folder),
+        "log": {"requests": False, "level": "error"},
+        "routing": {"encoder": {"enabled": False}},
+        "ledger": {"url": f"sqlite:{folder}/ledger.db"},
+        "experiments": [pair | experiment],
+        "models": [{"id": "3b", **model}, {"id": "8b", **model}],
+    }
+    return json.dumps(tree)
+
+
+class Client:
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session = session
+        self.url = url
+
+    async def ask(self, words: str, complexity: str = "medium", model: str = "auto") -> dict[str, Any]:
+        """The routing metadata of the answer."""
+        hints = {"complexity": complexity}
+        body = {"model": model, "messages": [{"role": "user", "content": words}], "x-routing": hints}
+        async with self.session.post(f"{self.url}/v1/chat/completions", json=body) as response:
+            assert response.status == 200, await response.text()
+            found: dict[str, Any] = json.loads(response.headers["x-routing-metadata"])
+            return found
+
+    async def post(self, path: str, body: object, status: int = 200) -> Any:
+        async with self.session.post(f"{self.url}{path}", json=body) as response:
+            read = await response.read()
+            assert response.status == status, read
+            return json.loads(read)
+
+    async def standing(self) -> dict[str, Any]:
+        async with self.session.get(f"{self.url}/v1/experiments") as response:
+            (found,) = (await response.json())["data"]
+            return dict(found)
+
+
+@asynccontextmanager
+async def gateway(text: str) -> AsyncIterator[tuple[App, Client]]:
+    async with (
+        serving(parse(text)) as (app, url),
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session,
+    ):
+        yield app, Client(session, url)
+
+
+def test_two_gateways_draw_the_same_arms_in_the_right_shares(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with (
+            FaultUpstream() as upstream,
+            gateway(config(upstream, tmp_path / "a")) as (_, one),
+            gateway(config(upstream, tmp_path / "b")) as (_, other),
+        ):
+            queries = [f"Tell me something about subject number {number}" for number in range(100)]
+            arms = [(await one.ask(query))["experiment"] for query in queries]
+            assert arms == [(await other.ask(query.upper()))["experiment"] for query in queries]
+            assert set(arms) == {"pair:small", "pair:large"}
+            assert abs(arms.count("pair:small") - 50) <= 3 * math.sqrt(25)
+            found = await one.ask(queries[0])
+            assert found["model_id"] == {"pair:small": "3b", "pair:large": "8b"}[found["experiment"]]
+            easy, hard = await one.ask("Hi", "low"), await one.ask("Hi", "high")
+            assert [(one["model_id"], one["experiment"]) for one in (easy, hard)] == [("3b", None), ("8b", None)]
+            evidence = (await one.standing())["evidence"]
+            assert evidence["control_requests"] + evidence["treatment_requests"] == 101
+
+    asyncio.run(scene())
+
+
+def test_bad_verdicts_roll_back_and_that_outlasts_a_restart(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with FaultUpstream() as upstream:
+            text = config(upstream, tmp_path, min_samples=10)
+            async with gateway(text) as (app, client):
+                for number in range(80):
+                    found = await client.ask(f"Question {number}")
+                    score = 0.1 if found["experiment"] == "pair:small" else 1.0
+                    await client.post("/v1/feedback", {"request_id": found["request_id"], "score": score})
+                app.experiments.look()
+                standing = await client.standing()
+                assert (standing["status"], standing["ratio"]) == ("rolled_back", 0.0)
+                assert standing["changes"][0]["event"] == "started"
+                assert standing["changes"][-1]["event"] == "rolled_back"
+                assert standing["changes"][-1]["evidence"]["loss"]["low"] > 0.05
+                assert (await client.ask("Question 1"))["experiment"] == "pair:large"
+                async with client.session.get(f"{client.url}/metrics") as response:
+                    series = await response.text()
+                assert 'agent_router_experiment_status{experiment="pair",status="rolled_back"} 1.0' in series
+            async with gateway(text) as (_, client):
+                assert (await client.standing())["status"] == "rolled_back"
+                changed = await client.post("/v1/experiments/pair", {"ratio": 0.3})
+                assert (changed["ratio_before"], changed["ratio"], changed["by"]) == (0.0, 0.3, "operator")
+                assert (await client.standing())["status"] == "collecting"
+                await client.post("/v1/experiments/pair", {"action": "pause"})
+                assert (await client.ask("Question 1"))["experiment"] is None
+                await client.post("/v1/experiments/pair", {"ratio": 3}, status=400)
+                await client.post("/v1/experiments/pair", {"ratio": 0.1, "action": "pause"}, status=400)
+                await client.post("/v1/experiments/nobody", {"action": "pause"}, status=404)
+
+    asyncio.run(scene())
+
+
+def test_a_shadow_asks_again_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with (
+            FaultUpstream() as upstream,
+            gateway(config(upstream, tmp_path, kind="shadow", ratio=1.0)) as (app, client),
+        ):
+            found = await client.ask("Hello there", model="8b")
+            assert (found["model_id"], found["experiment"]) == ("8b", "pair:control")
+            async with asyncio.timeout(10):
+                while not (await client.standing())["evidence"]["treatment_requests"]:
+                    await asyncio.sleep(0.01)
+            evidence = (await client.standing())["evidence"]
+            assert (evidence["control_requests"], evidence["treatment_requests"]) == (1, 1)
+            assert app.statistics().total_requests == 1
+
+    asyncio.run(scene())
