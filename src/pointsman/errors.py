@@ -6,6 +6,8 @@ A foreign exception becomes one of these once, at the seam where it enters.
 
 from typing import ClassVar, NamedTuple
 
+import msgspec
+
 from pointsman.types import Attempt, Rejected
 
 
@@ -57,6 +59,10 @@ TABLE: dict[str, Row] = {
     # we are at fault
     "internal_error": Row(500, "server_error", False),
 }
+
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading somebody else's bytes as JSON may raise; the last where it is nested a thousand deep."""
 
 
 class PointsmanError(Exception):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.errors import TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.errors import NOT_JSON, TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
 from pointsman.redact import Hide, redact
 from pointsman.types import Kind, Plan, Request, Turn
 
@@ -110,7 +110,7 @@ def _is_caller_code(code: str) -> bool:
 def _detail_of(body: bytes) -> _Detail:
     try:
         decoded = _decode_error(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return _Detail()
     if isinstance(decoded.error, _Detail):
         return decoded.error
@@ -133,7 +133,7 @@ def check_answer(request: Request, content_type: str, body: bytes, model_id: str
         raise UpstreamError(f"`{model_id}` sent {sent} instead of JSON", code="upstream_protocol")
     try:
         answer = _decode_answer(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         raise UpstreamError(f"`{model_id}` sent malformed JSON", code="upstream_protocol") from None
     if answer.choices is None and answer.data is None and answer.text is None:
         raise UpstreamError(f"`{model_id}` sent JSON that is no answer", code="upstream_protocol")

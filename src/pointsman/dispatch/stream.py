@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.errors import UpstreamError
+from pointsman.errors import NOT_JSON, UpstreamError
 from pointsman.redact import Hide, redact
 from pointsman.types import Kind
 
@@ -118,7 +118,7 @@ def _has_content(chunk: bytes, model_id: str, clean: Hide) -> bool:
             continue
         try:
             event = _decode_event(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             raise UpstreamError(f"`{model_id}` sent a malformed event", code="upstream_protocol") from None
         if event.error is not None:
             raise UpstreamError(f"`{model_id}` failed: {clean(_cause_of(data))[:MAX_CAUSE_CHARS] or NO_REASON}")
@@ -135,6 +135,6 @@ def _speaks(choice: _Choice) -> bool:
 def _cause_of(data: bytes) -> str:
     try:
         cause = _decode_cause(data).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         cause = None
     return cause.message if isinstance(cause, _Cause) else cause or ""

@@ -12,7 +12,7 @@ import msgspec
 
 from pointsman.edge.decode import ROUTING, invalid, typed
 from pointsman.edge.dialect import Chat, Choice, Speaker, ToolCall, asked_for, event
-from pointsman.errors import PointsmanError
+from pointsman.errors import NOT_JSON, PointsmanError
 from pointsman.signals.tokens import text_tokens
 from pointsman.types import Request, Usage
 
@@ -263,7 +263,7 @@ def _arguments(written: str | None) -> Any:
     """The arguments as a value; what is no JSON object is handed on as the model wrote it."""
     try:
         return msgspec.json.decode(written or "{}")
-    except msgspec.DecodeError:
+    except NOT_JSON:
         return {"_unparsed": written}
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from pointsman.edge.cache_control import wish_of
 from pointsman.edge.http import Incoming
-from pointsman.errors import RequestError
+from pointsman.errors import NOT_JSON, RequestError
 from pointsman.types import Complexity, Hints, Intent, JsonPayload, Limits, UseCase
 
 T = TypeVar("T")
@@ -89,6 +89,8 @@ def members_of(incoming: Incoming) -> JsonPayload:
         raise RequestError(
             f"The body is not valid JSON: {error}; check quotes and commas there", code="invalid_json"
         ) from None
+    except RecursionError:
+        raise RequestError("The body is nested too deeply; flatten it", code="invalid_json") from None
     except UnicodeDecodeError as error:
         raise RequestError(
             f"The body is not UTF-8 at byte {error.start}; encode it as UTF-8", code="invalid_json"
@@ -108,7 +110,7 @@ def typed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
             path = f"{path}.{name}" if path else name
             raise RequestError(f"{path}: is missing; add it", code="missing_field", param=path) from None
         raise invalid(path, f"{what[0].lower()}{what[1:]}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise RequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pointsman.edge.http import Voice
-from pointsman.errors import UpstreamError
+from pointsman.errors import NOT_JSON, UpstreamError
 from pointsman.types import JsonPayload, Reply, Request, Usage
 
 
@@ -95,7 +95,7 @@ def in_dialect(dialect: Dialect, request: Request, reply: Reply) -> Reply:
         return msgspec.structs.replace(reply, events=events, usage=None)
     try:
         chat, counts = _decode(reply.body), _decode_usage(reply.body).usage or _Counts()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise UpstreamError(f"The answer is no chat completion: {error}", code="upstream_protocol") from None
     usage = Usage(prompt_tokens=counts.prompt_tokens, completion_tokens=counts.completion_tokens)
     return msgspec.structs.replace(reply, body=dialect.whole(request, chat, usage))

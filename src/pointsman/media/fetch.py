@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from pointsman.errors import RequestError
+from pointsman.errors import NOT_JSON, RequestError
 from pointsman.media.guard import checked, is_public, refused
 from pointsman.media.links import data_uri, links_of, may_link, with_data
 from pointsman.settings import MediaSettings
@@ -73,7 +73,7 @@ class Fetcher:
             return body
         try:
             document: Any = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             return body  # the decoder says what is wrong with it
         links = links_of(document)
         if len(links) > self._settings.max_links:
