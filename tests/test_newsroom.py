@@ -35,7 +35,7 @@ def heard(*news: fleet.News, attached: frozenset[str] = frozenset()) -> tuple[li
     readable, writable = os.pipe()
     log = Log(LineWriter(writable), SystemClock())
     metrics = Metrics(["m"], World, "0")
-    newsroom = Newsroom(log, metrics.fleet, attached)
+    newsroom = Newsroom(log, metrics.fleet, lambda name: name in attached)
     for one in news:
         newsroom.hear(one)
     log.close()
@@ -88,7 +88,7 @@ def test_all_news_are_written_and_counted() -> None:
 def test_a_switch_is_from_the_eviction_to_the_answer() -> None:
     metrics, clock = Metrics(["a", "b", "c"], World, "0"), FakeClock()
     log = Log(LineWriter(os.open(os.devnull, os.O_WRONLY)), clock)
-    newsroom = Newsroom(log, metrics.fleet, frozenset(), clock)
+    newsroom = Newsroom(log, metrics.fleet, lambda _: False, clock)
 
     def loaded(model: str, load_s: float) -> None:
         newsroom.hear(fleet.Loaded(deployment_id=model, model_id=model, load_s=load_s, memory_bytes=1))

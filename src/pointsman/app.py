@@ -7,6 +7,7 @@ what must be entered and left, one more line in `running`.
 """
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -19,103 +20,128 @@ from pointsman.admission.control import Admission
 from pointsman.admission.counters import counters_of
 from pointsman.backends.base import Toolbox
 from pointsman.backends.managed import ManagedBackend
-from pointsman.backends.registry import build
+from pointsman.bookkeeping import Books
 from pointsman.cache.build import build_cache
-from pointsman.cache.exact import Cache
-from pointsman.cache.keys import fingerprint_of
+from pointsman.cache.exact import Cache, NoCache
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.edge.admin import Admin, Change
 from pointsman.edge.admin_routes import add_admin_routes
+from pointsman.edge.console.live import Look
+from pointsman.edge.console.routes import Console, add_console_routes
+from pointsman.edge.experiment_routes import add_experiment_routes
 from pointsman.edge.gate import Gate
 from pointsman.edge.jobs import Jobs
+from pointsman.edge.ledger_routes import add_ledger_routes
+from pointsman.edge.rag import add_rag_routes
 from pointsman.edge.shell import build_shell
 from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
 from pointsman.errors import PointsmanError
+from pointsman.experiments.controller import Experiments
+from pointsman.experiments.course import Experiment
+from pointsman.experiments.shadow import Copies
 from pointsman.fleet.hardware import HostHardware
-from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.fleet.loop import Fleet
 from pointsman.fleet.remembered import Remembered
 from pointsman.gateway import Gateway
+from pointsman.ledger.alerts import Alerts
 from pointsman.ledger.conversations import Conversations
 from pointsman.ledger.entry import Ledger, Sink
+from pointsman.ledger.experiment_metrics import ExperimentMetrics
 from pointsman.ledger.fleet_metrics import GpuMemory
 from pointsman.ledger.foreign import heard
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.lines import Event
 from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
+from pointsman.ledger.recent import Recent
+from pointsman.ledger.record import record_of
 from pointsman.ledger.stats import Statistics, Stats
-from pointsman.newsroom import Newsroom
-from pointsman.policy.router import Router
+from pointsman.ledger.traces import traces_of
+from pointsman.ledger.usage import usage_of
+from pointsman.newsroom import Newsroom, row_of
+from pointsman.reading_room import ReadingRoom
 from pointsman.redact import Redactor
-from pointsman.rooms import Ground, Rooms
+from pointsman.reload import ConfigFile, Reloader
+from pointsman.rooms import Ground, Prepared, Rooms, prepare, second_stage_of
 from pointsman.settings import ManagedBase, Settings, sources_of
-from pointsman.signals.opinion import load_opinion
 from pointsman.sources.store import WeightStore
+from pointsman.standing import Standing
 from pointsman.types import DeploymentView, ModelCard, Tier, World
+from pointsman.types_record import Record
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 LOG_FOLDER = "logs"
 FIGURES_FILE = "measured.json"
+EXPERIMENTS_FILE = "experiments.json"
 COLD_START_S = 20.0
 
 
 class App:
     """Every room, wired. Is the shell's Desk and the operator's Office too."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, config: ConfigFile | None = None) -> None:
         self.clock = clock or SystemClock()
         self.hide = Redactor.of(os.environ, settings.model_dump())
         names = {model.id: model.name or model.id for model in settings.models}
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests, self.hide)
+        self.recent = Recent(self.clock.unix, self.hide)
+        self.log.subscribe(self.recent.event)
         self.http = AiohttpClient()
+        self._traces = traces_of(settings)
+        self._alerts = self._build_alerts(settings)
         self.weights = WeightStore.of(settings, self.clock)
         self._hardware = HostHardware()
-        self._log_dir = settings.cache_path() / LOG_FOLDER
-        toolbox = self._toolbox(settings)
-        built = [(name, model, backend) for model in settings.models for name, backend in build(model, toolbox)]
-        self._models = {name: model for name, model, _ in built}
-        self.backends = {name: backend for name, _, backend in built}
+        self.standing = Standing(self._toolbox(settings))
         self.fleet = self._build_fleet(settings)
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
         self._metrics.fleet.watch_gpus(self._gpus)
-        attached = frozenset(name for name, model in self._models.items() if model.is_attached)
-        self._newsroom = Newsroom(self.log, self._metrics.fleet, attached, self.clock)
+        self._metrics.count("agent_router_alerts", "Events for webhooks, by what became of them", self._alerts.counts)
+        self._metrics.count("agent_router_traces", "Traces, by what became of them", self._traces.counts)
+        self._newsroom = Newsroom(self.log, self._metrics.fleet, self._is_attached, self.clock)
         self.fleet.subscribe(self._newsroom.hear)
+        self.experiments = self._build_experiments(settings)
+        self._copies = Copies(self.clock, self.fleet.world, self.experiments.copied, usage_of)
+        self._metrics.count("agent_router_experiment_copies", "Shadows' copies", self._copies.counts)
         self.admission = self._build_admission(settings)
         self._conversations = Conversations(self.clock.now)
         self._latencies = Latencies()
-        self.ledger = Ledger(self.clock, self._sinks(), names)
+        self.books = self._build_books(settings)
+        self.ledger = Ledger(self.clock, self._sinks(), names, self.books.prompts)
         self.second = self._build_second(settings)
-        self.rooms = self._furnish(settings)
+        self._cache: tuple[object, Cache | NoCache] | None = None
+        self.rooms = self.furnish(settings, self.standing.names(), prepare(settings))
+        self.move(self.rooms)
+        self.reloader = Reloader(
+            self, self.fleet, self.standing, self.clock, self.log.event, self._metrics.config, config
+        )
         self.admin = Admin(self, self.fleet, Gate.of(settings.server.admin_key_env, os.environ), self.hide)
+        self._server: uvicorn.Server | None = None
+        self._library = ReadingRoom(settings, lambda: self.rooms, self.clock)
         self.site = self._build_site()
 
     # What lasts for the process.
 
     def _toolbox(self, settings: Settings) -> Toolbox:
-        retry = settings.retry
         return Toolbox(
             http=self.http,
             weights=self.weights,
             clock=self.clock,
-            log_dir=self._log_dir,
-            first_byte_timeout_s=retry.first_byte_timeout_s,
-            idle_timeout_s=retry.idle_timeout_s,
-            load_timeout_s=settings.fleet.load_timeout_s,
+            log_dir=settings.cache_path() / LOG_FOLDER,
             gpu_bytes=tuple((gpu.index, gpu.total_bytes) for gpu in self._hardware.gpus()),
             oom_kills=self._hardware.oom_kills,
         )
 
     def _build_fleet(self, settings: Settings) -> Fleet:
         """Every deployment under one budget."""
+        backends = self.standing.open(settings)
         return Fleet(
-            tuple(DeploymentSpec.of(name, model) for name, model in self._models.items()),
-            self.backends,
+            tuple(spec for one in self.standing.placed.values() for spec in one.specs()),
+            backends,
             settings.fleet,
             self.clock,
             self._hardware,
@@ -130,19 +156,57 @@ class App:
 
     def _sinks(self) -> tuple[Sink, ...]:
         """Who hears of every request, in this order. Cheap, and never blocking."""
-        return (self._metrics, self.stats, self.log, self._conversations, self._latencies, self.admission)
+        return (
+            self._metrics,
+            self.stats,
+            self.log,
+            self._conversations,
+            self._latencies,
+            self._traces,
+            self.admission,
+            self.recent,
+            self.experiments,
+            *self.books.sinks,
+        )
+
+    def _build_books(self, settings: Settings) -> Books:
+        """What is kept of requests, and what callers say of them."""
+        books = Books(
+            settings,
+            settings=lambda: self.settings,
+            prices=lambda: self.rooms.prices,
+            metrics=self._metrics,
+            newsroom=self._newsroom,
+            tell=self.log.event,
+            clock=self.clock,
+        )
+        books.subscribe(self.experiments)
+        return books
+
+    def _build_experiments(self, settings: Settings) -> Experiments:
+        """Where earlier runs left them; what they are, each tree says."""
+        found = Experiments(self.clock, settings.cache_path() / EXPERIMENTS_FILE, self._newsroom.hear_experiment)
+        if found.problem:
+            message = f"experiments begin anew, their file is ignored: {found.problem}"
+            self.log.event(Event(name="experiments_ignored", message=message, level="warning"))
+        ExperimentMetrics(self._metrics.registry, lambda: (row_of(one) for one in found.standings()))
+        return found
+
+    def _build_alerts(self, settings: Settings) -> Alerts:
+        """Webhooks hear of what the log hears."""
+        source = f"{settings.telemetry.service_name}@{socket.gethostname()}"
+        alerts = Alerts(settings.alerts, self.http, self.clock, environ=os.environ, source=source, redact=self.hide)
+        self.log.subscribe(alerts.hear)
+        return alerts
 
     def _build_second(self, settings: Settings) -> SecondStage:
-        """Asked where the classifier can be unsure at all."""
-        routing = settings.routing
-        may_be_unsure = routing.enabled and routing.builtin_rules
-        encoding = routing.encoder if may_be_unsure else routing.encoder.model_copy(update={"enabled": False})
-        opinion = load_opinion(routing.abstain_below)
+        opinion, encoding = second_stage_of(settings)
         return SecondStage(E5, opinion, encoding, self.clock, self._metrics.encoder)
 
     def _remembered(self, settings: Settings) -> Remembered:
         """What earlier runs measured."""
-        remembered = Remembered.of_models(settings.cache_path() / FIGURES_FILE, self._models)
+        models = {name: one.model for one in self.standing.placed.values() for name in one.names}
+        remembered = Remembered.of_models(settings.cache_path() / FIGURES_FILE, models)
         if remembered.problem:
             message = f"measured figures of earlier runs are ignored: {remembered.problem}"
             self.log.event(Event(name="figures_ignored", message=message, level="warning"))
@@ -150,35 +214,82 @@ class App:
 
     def _missing_bytes(self, deployment_id: str) -> int:
         """What would have to be fetched before a deployment could start."""
-        backend = self.backends[deployment_id]
+        backend = self.fleet.backends[deployment_id]
         return backend.missing_bytes() if isinstance(backend, ManagedBackend) else 0
 
     def _build_site(self) -> Site:
         shell = build_shell(self, self.hide)
+        add_rag_routes(shell, self._library.rag, self._library.tenant)
         add_admin_routes(shell, self.admin)
-        return build_site(lambda: self.rooms, shell, clock=self.clock, faults=self.log, hide=self.hide)
+        add_experiment_routes(shell, self.experiments, self.admin.gate)
+        add_ledger_routes(shell, self.books, self.admin.gate)
+        look = Look(
+            recent=self.recent,
+            fleet=self.fleet.status,
+            record=self.record,
+            experiments=self.experiments.standings,
+            books=lambda: self.books.routing_statistics(""),
+            is_leaving=self.is_leaving,
+        )
+        self.console = Console(look, self, self.admin.gate, self.clock)
+        add_console_routes(shell, self.console)
+        return build_site(
+            lambda: self.rooms,
+            shell,
+            rag=self._library.rag,
+            begin=self._traces.begin,
+            clock=self.clock,
+            faults=self.log,
+            hide=self.hide,
+        )
 
     # What follows from one settings tree.
 
-    def _furnish(self, settings: Settings) -> Rooms:
-        """The tree's rooms, on what lasts. Raises ConfigError."""
-        cache = build_cache(settings, self.clock, self._newsroom.hear_cache, self.second)
-        if isinstance(cache, Cache):
-            self._metrics.cache.watch(cache.statistics)
+    def furnish(self, settings: Settings, names: frozenset[str], prepared: Prepared) -> Rooms:
+        """The tree's rooms, on what lasts. Changes nothing. Raises ConfigError."""
         ground = Ground(
             clock=self.clock,
             fleet=self.fleet,
-            backends=self.backends,
             ledger=self.ledger,
             conversations=self._conversations,
             latencies=self._latencies,
             admission=self.admission,
             second=self.second,
+            experiments=self.experiments,
+            copies=self._copies,
+            learner=self.books.learner,
         )
-        rooms = Rooms(settings, ground, cache)
+        return Rooms(settings, ground, self._cache_for(settings), prepared, names)
+
+    def _cache_for(self, settings: Settings) -> Cache | NoCache:
+        """The one there is, where its settings are the same."""
+        determined_by = (settings.cache, settings.server.request_timeout_s)
+        if self._cache is None or self._cache[0] != determined_by:
+            self._cache = determined_by, build_cache(settings, self.clock, self._newsroom.hear_cache, self.second)
+        return self._cache[1]
+
+    def move(self, rooms: Rooms) -> None:
+        """These are in force from now on, and what lasts is told what of it follows from settings."""
+        self.rooms, settings = rooms, rooms.settings
+        self.hide.learn(os.environ, settings.model_dump())
+        self.admission.reconfigured(settings.keys, settings.admission, settings.server.request_timeout_s)
         self.admission.quotas.configure({model.id: model.limits for model in settings.models})
+        self.second.reconfigured(*second_stage_of(settings))
         self.experiments.configure(settings.experiments, {card.id: card.cost_per_mtok for card in rooms.cards})
-        return rooms
+        if isinstance(rooms.cache, Cache):
+            self._metrics.cache.watch(rooms.cache.statistics)
+
+    def _is_attached(self, deployment_id: str) -> bool:
+        backend = self.fleet.backends.get(deployment_id)
+        return backend is not None and not backend.is_managed
+
+    def know(self, living: tuple[Rooms, ...]) -> None:
+        """Of these models there may still be word; what is kept of others by name is given up."""
+        names = {card.id: card.name for rooms in living for card in rooms.cards}
+        self.ledger.names = names
+        self._metrics.know(names)
+        self.stats.know(names)
+        self._latencies.keep({name for rooms in living for name in rooms.names})
 
     @property
     def settings(self) -> Settings:
@@ -201,15 +312,22 @@ class App:
         async with AsyncExitStack() as stack:
             stack.callback(self.log.close)
             stack.enter_context(heard(self.log.event))
+            stack.push_async_callback(self.books.close)
+            stack.callback(self._traces.close)
             await stack.enter_async_context(self.http)
-            await stack.enter_async_context(self.rooms.fetcher)
+            await stack.enter_async_context(self._alerts)
             await stack.enter_async_context(self.fleet)
             await stack.enter_async_context(self.second)
-            stack.push_async_callback(self.rooms.cache.close)
             stack.push_async_callback(self.admission.close)
+            stack.push_async_callback(self._library.close)
+            await stack.enter_async_context(self.reloader)
             await stack.enter_async_context(self.admin)
             jobs = await stack.enter_async_context(Jobs())
             jobs.begin(self._learn_sizes(), "sizes")
+            jobs.begin(self.experiments.watch(), "experiments")
+            jobs.begin(self._copies.work(), "copies")
+            jobs.begin(self.books.learner.watch(self.clock), "learned")
+            stack.callback(self.experiments.write)
             yield self
 
     async def _learn_sizes(self) -> None:
@@ -219,7 +337,7 @@ class App:
 
     def server(self) -> uvicorn.Server:
         """The HTTP server of this app; signals and the listening socket are the caller's."""
-        return uvicorn.Server(
+        self._server = uvicorn.Server(
             uvicorn.Config(
                 self.site,
                 loop="none",
@@ -235,11 +353,23 @@ class App:
                 timeout_graceful_shutdown=int(self.settings.server.drain_timeout_s),
             )
         )
+        return self._server
+
+    # The console's Look.
+
+    async def record(self, request_id: str) -> Record | None:
+        """What is kept of a request."""
+        outcome = self.recent.find(request_id)
+        return record_of(outcome, self.rooms.prices.spent(outcome)) if outcome else await self.books.record(request_id)
+
+    def is_leaving(self) -> bool:
+        """Whether the server has been told to stop."""
+        return self._server is not None and self._server.should_exit
 
     # The shell's Desk.
 
     def world(self) -> World:
-        return self.fleet.world()
+        return self.rooms.world()
 
     def metrics(self) -> bytes:
         return self._metrics.render()
@@ -253,22 +383,19 @@ class App:
     # The operator's Office.
 
     def point(self, alias: str, model_id: str) -> None:
-        """From the next request on the alias means this model; after a restart the file's word counts again."""
-        aliases = {**self.settings.aliases, alias: model_id}
-        self.rooms.settings = settings = self.settings.model_copy(update={"aliases": aliases})
-        self.gateway.router = self.rooms.router = Router(settings, self.rooms.profile)
-        self.rooms.cache.reconfigured(fingerprint_of(settings))
+        """From the next request on the alias means this model; after a reload the file's word counts again."""
+        self.reloader.point(alias, model_id)
 
     def estimated_bytes(self, deployment_id: str) -> int:
         """By the weights' metadata alone; 0 where they cannot be read."""
         try:
-            return self.backends[deployment_id].footprint().total_bytes
+            return self.fleet.backends[deployment_id].footprint().total_bytes
         except PointsmanError:
             return 0
 
     def log_path(self, deployment_id: str) -> Path | None:
         """Where a child of ours writes."""
-        return self._log_dir / f"{deployment_id}.log" if self.backends[deployment_id].is_managed else None
+        return self.standing.log_path(deployment_id) if self.fleet.backends[deployment_id].is_managed else None
 
     def administered(self, change: Change) -> None:
         self._newsroom.hear_change(change)
@@ -290,4 +417,5 @@ def world_after_start(settings: Settings) -> World:
                 is_managed=not model.is_attached,
             )
         )
-    return World(deployments=tuple(views))
+    trials = (Experiment(one, 0.0).trial(0.0) for one in settings.experiments)
+    return World(deployments=tuple(views), experiments=tuple(trial for trial in trials if trial))

@@ -1,5 +1,7 @@
 """The fleet's news as log lines and metrics: rooms of one level that may not know each other meet here."""
 
+from collections.abc import Callable
+
 from pointsman.clock import Clock, SystemClock
 from pointsman.edge.admin import OK, Change
 from pointsman.experiments import course
@@ -14,20 +16,24 @@ from pointsman.types import Breaker
 
 
 class Newsroom:
-    """Subscribes to the fleet. `attached`: deployments that run elsewhere, which nobody here loads or stops."""
+    """Subscribes to the fleet. `is_attached`: whether one runs elsewhere, and nobody here loads or stops it."""
 
     def __init__(
-        self, log: Log, metrics: FleetMetrics, attached: frozenset[str] = frozenset(), clock: Clock | None = None
+        self,
+        log: Log,
+        metrics: FleetMetrics,
+        is_attached: Callable[[str], bool] = lambda _: False,
+        clock: Clock | None = None,
     ) -> None:
         self._log = log
         self._metrics = metrics
-        self._attached = attached
+        self._is_attached = is_attached
         self._clock = clock or SystemClock()
         self._room_made_s: list[float] = []
 
     def hear(self, news: fleet.News) -> None:
         """Count the news and write it down."""
-        if news.deployment_id in self._attached and isinstance(news, fleet.Loaded | fleet.Unloading):
+        if isinstance(news, fleet.Loaded | fleet.Unloading) and self._is_attached(news.deployment_id):
             if isinstance(news, fleet.Loaded):
                 self._log.event(_answers(news.deployment_id))
             return

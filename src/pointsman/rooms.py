@@ -7,7 +7,7 @@ connection or a child → `app`.
 Invariant: a request enters one tree and reads no other; a tree that was replaced is given up when the last has left.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,8 +16,8 @@ import msgspec
 
 from pointsman.admission.control import Admission
 from pointsman.admission.keys import Keyring
-from pointsman.backends.base import Backend
 from pointsman.cache.exact import Cache, NoCache
+from pointsman.cache.keys import fingerprint_of
 from pointsman.clock import Clock
 from pointsman.dispatch.run import Dispatcher
 from pointsman.doors import Classifier as ClassifierDoor
@@ -26,18 +26,24 @@ from pointsman.edge.endpoint import Prepare
 from pointsman.edge.http import MEBIBYTE, BodyLimits
 from pointsman.encoder.service import SecondStage
 from pointsman.errors import ConfigError
+from pointsman.experiments.controller import Experiments
+from pointsman.experiments.shadow import Copies, Shadowing
 from pointsman.fleet.loop import Fleet
 from pointsman.gateway import Gateway
 from pointsman.ledger.conversations import Conversations
+from pointsman.ledger.cost import Prices
 from pointsman.ledger.entry import Ledger
 from pointsman.ledger.latencies import Latencies
+from pointsman.ledger.learner import Learner
 from pointsman.media.fetch import Fetcher
 from pointsman.policy.catalogue import cards_of
+from pointsman.policy.experiments import Assigner
 from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
-from pointsman.settings import Settings
+from pointsman.settings import EncoderSettings, Settings
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
+from pointsman.signals.opinion import Opinion, load_opinion
 from pointsman.types import Request, Value, World
 
 
@@ -46,20 +52,47 @@ class Ground(Value, frozen=True):
 
     clock: Clock
     fleet: Fleet
-    backends: Mapping[str, Backend]
     ledger: Ledger
     conversations: Conversations
     latencies: Latencies
     admission: Admission
     second: SecondStage
+    experiments: Experiments
+    copies: Copies
+    learner: Learner
+
+
+class Prepared(Value, frozen=True):
+    """What takes a tenth of a second to build, or reads files."""
+
+    classifier: ClassifierDoor
+    profile: QualityProfile | None
+
+
+def prepare(settings: Settings, before: "Rooms | None" = None) -> Prepared:
+    """Blocks. What `before` has and would be the same is taken over. Raises ConfigError."""
+    routing, classifier = settings.routing, None
+    if before is not None and before.settings.routing == routing:
+        classifier = before.prepared.classifier
+    return Prepared(
+        classifier=classifier or (Classifier(routing) if routing.enabled else Unread()), profile=profile_of(settings)
+    )
 
 
 class Rooms:
-    """One tree's. A request enters (`with rooms:`) and leaves. `left` is called when nobody is inside any more."""
+    """One tree's, and its deployments' names. A request enters (`with rooms:`) and leaves.
 
-    def __init__(self, settings: Settings, ground: Ground, cache: Cache | NoCache) -> None:
+    `left` is called whenever the last has left. `close` when nobody comes any more; the cache is closed by its owner.
+    """
+
+    def __init__(
+        self, settings: Settings, ground: Ground, cache: Cache | NoCache, prepared: Prepared, names: frozenset[str]
+    ) -> None:
         self.settings = settings
+        self.prepared = prepared
+        self.names = names
         self.cards = cards_of(settings)
+        self.prices = Prices(self.cards, settings.ledger.baseline_model)
         self.cache = cache
         self.fetcher = Fetcher(settings.media)
         self._fleet = ground.fleet
@@ -67,23 +100,30 @@ class Rooms:
         self._quotas = ground.admission.quotas
         self._experiments = ground.experiments
         self._learner = ground.learner
-        self._visitors = 0
+        self.visitors = 0
         self.left: Callable[[], None] = _nothing
-        server, routing = settings.server, settings.routing
-        self.profile = profile_of(settings)
-        self.router = Router(settings, self.profile)
-        classifier: ClassifierDoor = Classifier(routing) if routing.enabled else Unread()
+        server = settings.server
+        self.router = Assigner(Router(settings, prepared.profile))
         dispatcher = Dispatcher(
             ground.fleet,
-            ground.backends,
+            ground.fleet.backends,
             settings.retry,
             server.request_timeout_s,
             ground.clock,
             ground.latencies,
             ground.admission.quotas,
         )
+        copied = {one.name: one.max_copies for one in settings.experiments if one.kind == "shadow"}
+        dispatch = Shadowing(dispatcher, ground.copies, ground.experiments.trials, copied) if copied else dispatcher
         self.gateway = Gateway(
-            ground.admission, classifier, ground.second, self.router, dispatcher, ground.ledger, self.world_for, cache
+            ground.admission,
+            prepared.classifier,
+            ground.second,
+            self.router,
+            dispatch,
+            ground.ledger,
+            self.world_for,
+            cache.under(fingerprint_of(settings)),
         )
         # What the edge asks of them, beside the gateway.
         self.door = Doorkeeper(Keyring(settings.keys).owner, server.allowed_hosts)
@@ -91,9 +131,16 @@ class Rooms:
         self.keep_alive_s = server.keep_alive_s
         self.media: Prepare | None = self.fetcher.inlined if settings.media.fetch else None
 
+    def world(self) -> World:
+        """The present, as far as these deployments go: one that takes over later is not there yet."""
+        world = self._fleet.world()
+        if len(world.deployments) == len(self.names):
+            return world
+        return msgspec.structs.replace(world, deployments=tuple(d for d in world.deployments if d.id in self.names))
+
     def world_for(self, request: Request) -> World:
         """The present as one request's decision may know it."""
-        world = self._fleet.world()
+        world = self.world()
         held_by, trials = self._conversations.held_by(request), self._experiments.trials()
         full = self._quotas.full()
         learned = self._learner.learned if self.settings.routing.bandit.enabled else ()
@@ -102,22 +149,34 @@ class Rooms:
         return msgspec.structs.replace(world, held_by=held_by, experiments=trials, full=full, learned=learned)
 
     def __enter__(self) -> Self:
-        self._visitors += 1
+        self.visitors += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._visitors -= 1
-        if not self._visitors:
+        self.visitors -= 1
+        if not self.visitors:
             self.left()
 
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.fetcher.__aexit__(None, None, None)
+
     def __repr__(self) -> str:
-        return f"Rooms({len(self.cards)} models, {self._visitors} inside)"
+        return f"Rooms({len(self.cards)} models, {self.visitors} inside)"
 
 
 def _nothing() -> None:
     """Nobody waits for the last to leave."""
+
+
+def second_stage_of(settings: Settings) -> tuple[Opinion, EncoderSettings]:
+    """What the encoder's opinion rests on; it is asked where the classifier can be unsure at all."""
+    routing = settings.routing
+    may_be_unsure = routing.enabled and routing.builtin_rules
+    encoding = routing.encoder if may_be_unsure else routing.encoder.model_copy(update={"enabled": False})
+    return load_opinion(routing.abstain_below), encoding
 
 
 def profile_of(settings: Settings) -> QualityProfile | None:

@@ -16,14 +16,17 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from pointsman import settings_file as file
+from pointsman import settings_legacy as legacy
 from pointsman import settings_words as words
 from pointsman.errors import ConfigError
 from pointsman.settings_access import AdmissionSettings, KeySettings, MediaSettings
 from pointsman.settings_bandit import BanditSettings
 from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
+from pointsman.settings_experiments import ExperimentSettings, GuardSettings, misplaced
 from pointsman.settings_file import KeyPath
 from pointsman.settings_fleet import BreakerSettings
+from pointsman.settings_ledger import LedgerSettings
 from pointsman.settings_models import (
     CommandModel,
     CustomModel,
@@ -43,19 +46,24 @@ from pointsman.settings_models import (
     VllmModel,
     sources_of,
 )
+from pointsman.settings_rag import RagSettings
+from pointsman.settings_telemetry import AlertSettings, TelemetrySettings
 from pointsman.types import Complexity, Intent, UseCase
 
 __all__ = [
     "LABELS",
     "AdmissionSettings",
+    "AlertSettings",
     "BanditSettings",
     "BreakerSettings",
-    "AlertSettings",
     "CacheSettings",
     "CommandModel",
     "CustomModel",
+    "ExperimentSettings",
     "ExternalBase",
+    "GuardSettings",
     "KeySettings",
+    "LedgerSettings",
     "LlamaCppModel",
     "ManagedBase",
     "MaxServeModel",
@@ -65,11 +73,13 @@ __all__ = [
     "ModelLimits",
     "OcrModel",
     "OpenAiModel",
+    "RagSettings",
     "Section",
     "SemanticSettings",
     "Settings",
     "Source",
     "SttModel",
+    "TelemetrySettings",
     "TransformersModel",
     "TtsModel",
     "VllmModel",
@@ -77,6 +87,7 @@ __all__ = [
     "parse",
     "schema",
     "sources_of",
+    "text_of",
 ]
 
 AUTO = "auto"
@@ -104,6 +115,10 @@ class ServerSettings(Section):
         15, gt=0, description="An event stream silent for this long gets a comment, so that no proxy closes it."
     )
     drain_timeout_s: float = Field(30, ge=0, description="On SIGTERM: how long requests under way may still take.")
+    drain_delay_s: float = Field(
+        0, ge=0, description="On SIGTERM: how long new requests are still taken, while `/ready` answers 503 already."
+    )
+    reload: bool = Field(True, description="Follow changes of this file; false: only SIGHUP and `POST /admin/reload`.")
 
 
 class FleetSettings(Section):
@@ -131,11 +146,11 @@ class FleetSettings(Section):
     eviction: Literal["cost_aware", "lfu", "lru"] = Field(
         "cost_aware", description="Who leaves first: whose absence costs least, the least often or least recently used."
     )
-
-
     breaker: BreakerSettings = Field(
         BreakerSettings.model_construct(), description="When a deployment is left alone for a while."
     )
+
+
 class RetrySettings(Section):
     """How hard one request is tried before its caller hears of a failure."""
 
@@ -293,7 +308,12 @@ class Settings(Section):
         AdmissionSettings.model_construct(), description="Who comes in, and who waits."
     )
     media: MediaSettings = Field(MediaSettings.model_construct(), description="Links in requests.")
+    experiments: tuple[ExperimentSettings, ...] = Field((), description="Pairs of models that are compared.")
+    rag: RagSettings = Field(RagSettings.model_construct(), description="Documents that questions are answered from.")
     log: LogSettings = Field(LogSettings.model_construct(), description="Logging.")
+    ledger: LedgerSettings = Field(LedgerSettings.model_construct(), description="What is kept of every request.")
+    telemetry: TelemetrySettings = Field(TelemetrySettings.model_construct(), description="Traces.")
+    alerts: tuple[AlertSettings, ...] = Field((), description="Webhooks that hear of events.")
     cache_dir: Words = Field("~/.cache/pointsman", description="Where weights and learned figures are kept.")
     hub_url: Url | None = Field(
         None, description="Hub that `source.hub` means; default: the variable `HF_ENDPOINT`, else the public hub."
@@ -313,18 +333,23 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
 
     Raises ConfigError with one line per problem: `FILE:LINE: models[2].memory_gb: …`.
     """
+    return parse(text_of(path), str(path), os.environ if environ is None else environ)
+
+
+def text_of(path: Path) -> str:
+    """The file's text. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError((f"{path}: cannot be read ({error.strerror}); name an existing file",)) from None
     except UnicodeDecodeError as error:
         raise ConfigError((f"{path}: is not UTF-8 text at byte {error.start}; save it as UTF-8",)) from None
-    return parse(text, str(path), os.environ if environ is None else environ)
 
 
 def parse(text: str, where: str = "settings", environ: Mapping[str, str] | None = None) -> Settings:
     """Like `load`, from text. Total: raises ConfigError or nothing."""
     document = file.read(text, where, environ or {})
+    legacy.lay_over(document, environ or {})
     settings, problems = _validate(document.tree)
     judged = settings or _validate(_without(document.tree, [path for path, _ in problems]))[0]
     if judged:
@@ -379,7 +404,11 @@ def _cross_check(settings: Settings) -> Iterator[Problem]:
         yield ("models",), "is empty; list at least one model"
     yield from _check_names(settings, ids)
     yield from _check_routing(settings.routing, ids, settings.aliases)
+    if (baseline := settings.ledger.baseline_model) is not None and baseline not in ids:
+        yield ("ledger", "baseline_model"), _no_model(baseline, ids)
     yield from _check_budget(settings)
+    for path, name, said in misplaced(settings.experiments, ids):
+        yield path, said or _no_model(name, ids)
     if not settings.keys and not _is_loopback(settings.server.host):
         said = "is open to the network and there are no API keys"
         remedy = "make one with `pointsman key NAME` and put it under `keys`, or listen on 127.0.0.1"

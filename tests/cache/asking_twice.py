@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.cache.exact import Cache, Similar
+from pointsman.cache.exact import Cache, NoSeat, Seat, Similar
 from pointsman.cache.memory import Memory
 from pointsman.clock import SystemClock
 from pointsman.edge.http import Incoming
@@ -34,12 +34,19 @@ def from_bytes(body: bytes, kind: str = "chat", *, tenant: str = "", control: st
     return msgspec.structs.replace(DECODERS[kind](incoming), tenant=tenant)
 
 
-def cached(timeout_s: float = 30, similar: Similar | None = None, **settings: Any) -> Cache:
+class OneTree(Cache):
+    """A cache that requests of one settings tree ask."""
+
+    def seat(self, request: Request) -> Seat | NoSeat:
+        return self.under("c").seat(request)
+
+
+def cached(timeout_s: float = 30, similar: Similar | None = None, **settings: Any) -> OneTree:
     """A cache in memory."""
     clock = SystemClock()
     chosen = CacheSettings.model_validate({"exact": "deterministic", **settings})
     store = Memory(int(chosen.memory_mb * 1_000_000), clock.now)
-    return Cache(store, chosen, clock, timeout_s=timeout_s, configuration="c", similar=similar)
+    return OneTree(store, chosen, clock, timeout_s=timeout_s, similar=similar)
 
 
 def answer(words: str = "Paris.", end: str = "stop") -> bytes:

@@ -4,9 +4,9 @@ import asyncio
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cache.asking_twice import answer, asked, cached, replied
+from tests.cache.asking_twice import OneTree, answer, asked, cached, replied
 
-from pointsman.cache.exact import Cache
+from pointsman import doors
 from pointsman.errors import UpstreamError
 from pointsman.testing.decisions import measured
 
@@ -41,7 +41,7 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def call(cache: Cache, upstream: Upstream, after: int) -> str:
+async def call(cache: doors.Cache, upstream: Upstream, after: int) -> str:
     await turns(after)
     async with cache.seat(asked()) as seat:
         if seat.found.reply is None:
@@ -49,7 +49,7 @@ async def call(cache: Cache, upstream: Upstream, after: int) -> str:
         return seat.found.how
 
 
-async def play(callers: list[Caller], ends: list[str]) -> tuple[Upstream, Cache, list[str | BaseException]]:
+async def play(callers: list[Caller], ends: list[str]) -> tuple[Upstream, OneTree, list[str | BaseException]]:
     cache, upstream = cached(), Upstream(ends)
     tasks = [asyncio.create_task(call(cache, upstream, after)) for after, _ in callers]
 

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from tests.cache.asking_twice import answer, asked, cached, from_bytes, metadata, replied
 
-from pointsman.cache.exact import Cache, NoCache
+from pointsman import doors
+from pointsman.cache.exact import NoCache
 from pointsman.cache.shapes import DONE
 from pointsman.errors import DeadlineExceeded, RequestError, UpstreamError
 from pointsman.testing.decisions import measured
@@ -58,7 +59,7 @@ class Upstream:
             yield chunk
 
 
-async def through(cache: Cache, request: Request, upstream: Upstream) -> tuple[str, tuple[bytes, ...]]:
+async def through(cache: doors.Cache, request: Request, upstream: Upstream) -> tuple[str, tuple[bytes, ...]]:
     """What the corridor does, less everything but the cache: how it was answered, and all that was read."""
     async with cache.seat(request) as seat:
         reply = seat.found.reply
@@ -187,8 +188,7 @@ def test_another_tenant_or_configuration_finds_nothing() -> None:
         await through(cache, asked(tenant="a"), upstream)
         assert (await through(cache, asked(tenant="b"), upstream))[0] == "miss"
         assert (await through(cache, asked(tenant="a"), upstream))[0] == "hit"
-        cache.reconfigured("d")
-        assert (await through(cache, asked(tenant="a"), upstream))[0] == "miss"
+        assert (await through(cache.under("d"), asked(tenant="a"), upstream))[0] == "miss"
 
     play(scene)
 

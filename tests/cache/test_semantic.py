@@ -173,8 +173,7 @@ def test_a_seat_finds_what_means_the_same_and_says_so() -> None:
             assert (await seat.similar(signals)).how == "miss"
         async with cache.seat(saying(AGAIN, control="no-cache")) as seat:
             assert (await seat.similar(signals)).how == "miss"
-        cache.reconfigured("d")
-        async with cache.seat(saying(AGAIN)) as seat:
+        async with cache.under("d").seat(saying(AGAIN)) as seat:
             assert (await seat.similar(signals)).how == "miss"
         assert (cache.statistics().questions, len(cache.flights)) == (1, 0)
 

@@ -97,10 +97,19 @@ class Line:
                 self.leave(place)  # it was let in at the very moment it left
             raise
 
+    def resize(self, width: int, most_waiting: int) -> None:
+        """Wider: who waits comes in. Narrower: nobody is sent away, but nobody comes in before enough have left."""
+        self._width = width
+        self._most_waiting = most_waiting
+        self._let_in()
+
     def leave(self, place: Place) -> None:
         """Give the place to the first in the line."""
         self._inside -= 1
         self._held_s = PACE_MEMORY * self._held_s + (1 - PACE_MEMORY) * (self._clock.now() - place.since_s)
+        self._let_in()
+
+    def _let_in(self) -> None:
         while self._waiting and self._inside < self._width:
             first = heapq.heappop(self._waiting)
             if first.granted is not None and not first.granted.done():

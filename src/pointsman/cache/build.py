@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from pointsman.cache.exact import MEGABYTE, Cache, NoCache
 from pointsman.cache.guard import Guard
-from pointsman.cache.keys import fingerprint_of
 from pointsman.cache.memory import Memory
 from pointsman.cache.semantic import Judge, Semantic
 from pointsman.cache.store import Store
@@ -29,7 +28,6 @@ def build_cache(
         settings.cache,
         clock,
         timeout_s=settings.server.request_timeout_s,
-        configuration=fingerprint_of(settings),
         similar=Semantic(judge, semantic.entries) if semantic.enabled else None,
     )
 

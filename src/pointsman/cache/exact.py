@@ -74,16 +74,16 @@ class NoCache:
     def seat(self, request: Request) -> NoSeat:  # noqa: ARG002  # a cache's signature
         return NO_SEAT
 
-    def reconfigured(self, configuration: str) -> None:
+    def under(self, configuration: str) -> Self:  # noqa: ARG002  # a cache's signature
         """Nothing is kept that could have become wrong."""
+        return self
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
 class Cache:
-    """One for the process. `timeout_s`: a request's default deadline; `configuration`: a word for all settings that
-    answers depend on."""
+    """One for the process. `timeout_s`: a request's default deadline."""
 
     def __init__(
         self,
@@ -91,7 +91,6 @@ class Cache:
         settings: CacheSettings,
         clock: Clock,
         timeout_s: float,
-        configuration: str,
         similar: Similar | None = None,
     ) -> None:
         self.store = store
@@ -101,14 +100,11 @@ class Cache:
         self.flights = Flights()
         self.max_entry_bytes = int(settings.max_entry_mb * MEGABYTE)
         self.too_large = self.followed = 0
-        self.configuration = configuration
         self._timeout_s = timeout_s
 
-    def seat(self, request: Request) -> "Seat | NoSeat":
-        """Where one request looks and leaves its answer; to be entered."""
-        if bypass_of(request, self.settings):
-            return NO_SEAT
-        return Seat(self, request, key_of(request, self.configuration))
+    def under(self, configuration: str) -> "Shelf":
+        """The answers of one configuration, a word for all settings that answers depend on; no others are found."""
+        return Shelf(self, configuration)
 
     def deadline_s(self, request: Request) -> float:
         return request.received_s + min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
@@ -120,10 +116,6 @@ class Cache:
 
     async def put(self, record: Record) -> None:
         await self.store.put(record.key, records.encode(record), self.settings.ttl_s)
-
-    def reconfigured(self, configuration: str) -> None:
-        """From the next request on, answers of another configuration are not found."""
-        self.configuration = configuration
 
     async def close(self) -> None:
         await self.store.close()
@@ -149,15 +141,35 @@ class Cache:
         return f"Cache({self.store!r}, {len(self.flights)} under way)"
 
 
+class Shelf:
+    """A cache as requests of one settings tree see it."""
+
+    __slots__ = ("_cache", "_configuration")
+
+    def __init__(self, cache: Cache, configuration: str) -> None:
+        self._cache = cache
+        self._configuration = configuration
+
+    def seat(self, request: Request) -> "Seat | NoSeat":
+        """Where one request looks and leaves its answer; to be entered."""
+        if bypass_of(request, self._cache.settings):
+            return NO_SEAT
+        return Seat(self._cache, request, self._configuration)
+
+    def __repr__(self) -> str:
+        return f"Shelf({self._configuration}, {self._cache!r})"
+
+
 class Seat:
     """One request's. `found` is told once it has been entered."""
 
-    __slots__ = ("_cache", "_flight", "_key", "_question", "_record", "_request", "_signals", "found")
+    __slots__ = ("_cache", "_configuration", "_flight", "_key", "_question", "_record", "_request", "_signals", "found")
 
-    def __init__(self, cache: Cache, request: Request, key: bytes) -> None:
+    def __init__(self, cache: Cache, request: Request, configuration: str) -> None:
         self._cache = cache
         self._request = request
-        self._key = key
+        self._configuration = configuration
+        self._key = key_of(request, configuration)
         self._flight: Flight | None = None
         self._record: Record | None = None
         self._signals: Signals | None = None
@@ -220,7 +232,7 @@ class Seat:
         cache, request = self._cache, self._request
         if cache.similar is None:
             return MISS
-        self._question = question_of(request, signals, cache.configuration)
+        self._question = question_of(request, signals, self._configuration)
         if self._question is None or request.limits.cache == "refresh":
             return MISS
         key = await cache.similar.find(self._question)

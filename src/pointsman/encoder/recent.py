@@ -34,6 +34,13 @@ class Recent:
             while len(self._vectors) > self._size:
                 self._vectors.popitem(last=False)
 
+    def resize(self, size: int) -> None:
+        """The oldest go where it holds more than that."""
+        with self._lock:
+            self._size = size
+            while len(self._vectors) > size:
+                self._vectors.popitem(last=False)
+
     def __len__(self) -> int:
         return len(self._vectors)
 

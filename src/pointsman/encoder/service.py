@@ -55,9 +55,21 @@ class SecondStage:
 
     async def __aenter__(self) -> Self:
         if self._is_enabled:
-            warm = asyncio.wrap_future(self._flights.warm_up())
-            warm.add_done_callback(self._warmed_up)
+            self._warm_up()
         return self
+
+    def reconfigured(self, opinion: Opinion, settings: EncoderSettings) -> None:
+        """Other settings from the next request on; the encoder itself stays, and so do kept vectors."""
+        was_enabled, self._is_enabled = self._is_enabled, settings.enabled
+        self._opinion = opinion
+        self._deadline_s = settings.deadline_ms / 1000
+        self._recent.resize(settings.cache)
+        if self._is_enabled and not was_enabled:
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        warm = asyncio.wrap_future(self._flights.warm_up())
+        warm.add_done_callback(self._warmed_up)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -16,6 +16,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from msgspec.structs import replace
+
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
 from pointsman.fleet.breaker import mode_at
@@ -154,10 +156,12 @@ class Fleet:
 
     # ------------------------------------------------------------ for operators and the ledger
 
-    async def load(self, deployment_id: str, deadline_s: float = INFINITY) -> DeploymentView:
-        """Return once it is ready; idle ones may have to leave for it. Raises like `lease`."""
+    async def load(
+        self, deployment_id: str, deadline_s: float = INFINITY, *, may_evict: bool = True
+    ) -> DeploymentView:
+        """Return once it is ready; idle ones may have to leave for it, where it `may_evict`. Raises like `lease`."""
         self._surveyor.look_before_a_want(deployment_id, self._writer.state)
-        ticket, answer = self._writer.ask(deployment_id, deadline_s, for_load=True)
+        ticket, answer = self._writer.ask(deployment_id, deadline_s, for_load=True, may_evict=may_evict)
         answer = answer or await self._writer.answer(ticket, deployment_id)
         if isinstance(answer, Refuse):
             raise _error(answer)
@@ -308,6 +312,12 @@ class Fleet:
         self._writer.apply(Configure(at_s=self._clock.now(), spec=spec))
         if spec.is_managed and not self._writer.known(spec.id).is_resident:
             self._look(spec.id)
+
+    def retire(self, deployment_id: str) -> None:
+        """It leaves memory as soon as it is idle; who still asks for it has it loaded. Raises RequestError."""
+        spec = self._writer.known(deployment_id).spec
+        if spec.is_managed:
+            self.amend(replace(spec, pin=False, preload=False, ttl_s=0.0, sleep_after_s=None))
 
     def remove(self, deployment_id: str) -> None:
         """Nobody is granted it any more; it is stopped when idle, then forgotten. Raises RequestError."""

@@ -19,6 +19,7 @@ class CacheMetrics:
 
     def __init__(self, make: Maker) -> None:
         self._registry: CollectorRegistry = make.registry
+        self._held: _Held | None = None
         self._requests = make.counter(
             "agent_router_cache_requests", "Requests by what looking into the cache came to", ("result",)
         )
@@ -27,8 +28,11 @@ class CacheMetrics:
         )
 
     def watch(self, view: Callable[[], CacheView]) -> None:
-        """From now on `view` is read on every scrape."""
-        self._registry.register(_Held(view))
+        """From now on `view` is read on every scrape, and none before it."""
+        if self._held is not None:
+            self._registry.unregister(self._held)
+        self._held = _Held(view)
+        self._registry.register(self._held)
 
     def closed(self, outcome: Outcome, model: str) -> None:
         """`model` is a label of the closed set."""

@@ -76,7 +76,13 @@ class FleetMetrics:
             ("action", "model", "result"),
         )
         self._registry = make.registry
-        make.registry.register(_World(tuple(sorted(self._models)), world))
+        self._world = _World(tuple(sorted(self._models)), world)
+        make.registry.register(self._world)
+
+    def know(self, models: frozenset[str]) -> None:
+        """These are configured now."""
+        self._models = models
+        self._world.models = tuple(sorted(models))
 
     def loaded(self, model_id: str, load_s: float) -> None:
         """A model has given its warm-up answer, `load_s` seconds after the start."""
@@ -167,7 +173,7 @@ class _World(Collector):
     """Gauges read from a World while they are being scraped."""
 
     def __init__(self, models: tuple[str, ...], world: Callable[[], World]) -> None:
-        self._models = models
+        self.models = models
         self._world = world
 
     def describe(self) -> Iterable[Metric]:
@@ -207,7 +213,7 @@ class _World(Collector):
             "1: breaker closed, 0.5: half open, 0: open; of the model's best deployment",
             labels=("model",),
         )
-        best = dict.fromkeys(self._models, 0.0)
+        best = dict.fromkeys(self.models, 0.0)
         for view in world.deployments:
             best[view.model_id] = max(best.get(view.model_id, 0.0), HEALTH[view.breaker])
         for model, health in best.items():

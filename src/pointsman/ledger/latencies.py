@@ -4,6 +4,7 @@ Knows: the last first bytes of each deployment. Does not know: who hedges. A sin
 """
 
 from collections import deque
+from collections.abc import Container
 
 from pointsman.types import Outcome, Request
 
@@ -30,6 +31,12 @@ class Latencies:
             seen = self._seen.setdefault(attempt.deployment_id, deque(maxlen=KEPT))
             seen.append(attempt.first_byte_s - attempt.started_s - attempt.wait_s)
             self._slow.pop(attempt.deployment_id, None)
+
+    def keep(self, deployments: Container[str]) -> None:
+        """There are no others any more."""
+        for name in [name for name in self._seen if name not in deployments]:
+            del self._seen[name]
+            self._slow.pop(name, None)
 
     def slow_s(self, deployment_id: str) -> float | None:
         """The 95th percentile in seconds; None where fewer than `FEWEST` are known."""

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from pointsman.errors import TABLE
 from pointsman.ledger.cache_metrics import CacheMetrics
+from pointsman.ledger.config_metrics import ConfigMetrics
 from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.reading import answered_by, fallback_from, model_of, task_of
@@ -33,10 +34,11 @@ class Metrics:
     """A sink. `models` are the configured ids; `world` is called on every scrape; the parts by name take events."""
 
     def __init__(self, models: Iterable[str], world: Callable[[], World], version: str) -> None:
-        self._models = frozenset(models)
+        self._models: frozenset[str] = frozenset()
         self.registry = CollectorRegistry()
-        make = Maker(self.registry)
-        self.fleet = FleetMetrics(make, self._models, world)
+        self._make = make = Maker(self.registry)
+        self.fleet = FleetMetrics(make, (), world)
+        self.config = ConfigMetrics(make)
         self.encoder = EncoderMetrics(make)
         self.cache = CacheMetrics(make)
         self._make_counters(make)
@@ -44,15 +46,14 @@ class Metrics:
         self._in_flight = Gauge(
             "agent_router_requests_in_flight", "Requests that have not ended yet", registry=self.registry
         )
-        self._shares = {model: Share(RECENT) for model in sorted(self._models)}
-        rate = Gauge(
+        self._shares: dict[str, Share] = {}
+        self._rate = Gauge(
             "agent_router_fallback_rate",
             f"Share of the last {RECENT} requests meant for a model that another one answered",
             ("model",),
             registry=self.registry,
         )
-        for model, share in self._shares.items():
-            rate.labels(model).set_function(share.value)
+        self.know(models)
         Info("agent_router_build", "What runs here", registry=self.registry).info(
             {"version": version, "python": platform.python_version()}
         )
@@ -102,6 +103,19 @@ class Metrics:
             registry=self.registry,
             buckets=OVERHEAD_S,
         )
+
+    def know(self, models: Iterable[str]) -> None:
+        """These are configured now, and series of others end."""
+        known = frozenset(models)
+        gone, self._models = self._models - known, known
+        self._make.forget(gone)
+        self.fleet.know(known)
+        for model in gone:
+            del self._shares[model]
+            self._rate.remove(model)
+        for model in sorted(known - self._shares.keys()):
+            self._shares[model] = Share(RECENT)
+            self._rate.labels(model).set_function(self._shares[model].value)
 
     def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
         self._in_flight.inc()

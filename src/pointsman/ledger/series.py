@@ -3,7 +3,7 @@
 Invariant: `Children` grows by one for each label set, so callers may only use label values of closed sets.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
@@ -11,33 +11,52 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 UNKNOWN = "unknown"
+MODELS = frozenset({"model", "from_model", "to_model"})
+"""Labels whose values are ids of models."""
 M = TypeVar("M", Counter, Histogram)
 
 
 class Children(dict[tuple[str, ...], M]):
     """The children of one metric by label values, each bound on first use: a dict look-up instead of a lock."""
 
-    def __init__(self, metric: M) -> None:
+    def __init__(self, metric: M, labels: tuple[str, ...] = ()) -> None:
         super().__init__()
         self._metric: M = metric
+        self._models = tuple(place for place, label in enumerate(labels) if label in MODELS)
 
     def __missing__(self, labels: tuple[str, ...]) -> M:
         child = self[labels] = self._metric.labels(*labels)
         return child
 
 
+    def forget(self, models: Container[str]) -> None:
+        """No series of theirs any more."""
+        for labels in [labels for labels in self if any(labels[place] in models for place in self._models)]:
+            del self[labels]
+            self._metric.remove(*labels)
+
+
 class Maker:
-    """Makes series in one registry."""
+    """Makes series in one registry, and ends those of models that are no longer configured."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._made: list[Children[Counter] | Children[Histogram]] = []
+
+    def forget(self, models: Container[str]) -> None:
+        for one in self._made:
+            one.forget(models)
 
     def counter(self, name: str, what: str, labels: tuple[str, ...]) -> Children[Counter]:
         """A counter; the exposition adds `_total` to its name."""
-        return Children(Counter(name, what, labels, registry=self.registry))
+        made = Children(Counter(name, what, labels, registry=self.registry), labels)
+        self._made.append(made)
+        return made
 
     def histogram(self, name: str, what: str, labels: tuple[str, ...], buckets: Iterable[float]) -> Children[Histogram]:
-        return Children(Histogram(name, what, labels, registry=self.registry, buckets=tuple(buckets)))
+        made = Children(Histogram(name, what, labels, registry=self.registry, buckets=tuple(buckets)), labels)
+        self._made.append(made)
+        return made
 
 
 class Counts(Collector):

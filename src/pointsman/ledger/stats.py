@@ -49,6 +49,11 @@ class _Tally:
         self.successes = 0
         self.total_s = 0.0
 
+    def add(self, other: "_Tally") -> None:
+        self.requests += other.requests
+        self.successes += other.successes
+        self.total_s += other.total_s
+
     @property
     def avg_latency_ms(self) -> float:
         return round(1000 * self.total_s / self.successes, 3) if self.successes else 0.0
@@ -66,6 +71,14 @@ class Stats:
         self._fallbacks = 0
         self._prompt_tokens = 0
         self._completion_tokens = 0
+
+    def know(self, models: Iterable[str]) -> None:
+        """These are configured now; what others have done counts as `unknown`."""
+        known = (*models, UNKNOWN)
+        for model_id in self._tallies.keys() - set(known):
+            self._tallies[UNKNOWN].add(self._tallies.pop(model_id))
+        for model_id in known:
+            self._tallies.setdefault(model_id, _Tally())
 
     def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
         self._in_flight += 1
