@@ -4,7 +4,7 @@ Knows: how these are put together. Does not know: what any of them does, HTTP.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pointsman.clock import Clock
 from pointsman.ledger.accounts import Accounts
@@ -22,16 +22,18 @@ from pointsman.ledger.series import Maker
 from pointsman.ledger.store.base import Query, StoreError, Verdict
 from pointsman.ledger.tally import Tally
 from pointsman.newsroom import Newsroom
+from pointsman.policy.experiments import SMALL_LARGE
 from pointsman.settings import Settings
 from pointsman.types_feedback import Feedback, FeedbackSink
 from pointsman.types_record import Record
+from pointsman.types_trial import Trial
 
 LEARNED_FILE = "learned.json"
 Tell = Callable[[Event], None]
 
 
 class Books:
-    """Satisfies the edge's `Books`. `settings` and `prices` are asked for those in force."""
+    """Satisfies the edge's `Books`. `settings`, `prices` and `trials` are asked for those in force."""
 
     def __init__(
         self,
@@ -42,16 +44,17 @@ class Books:
         newsroom: Newsroom,
         tell: Tell,
         clock: Clock,
+        trials: Callable[[], tuple[Trial, ...]] = tuple,
     ) -> None:
         models, keys = [model.id for model in first.models], [key.name for key in first.keys]
         self._settings = settings
         self._prices = prices
         self._clock = clock
         self._tell = tell
-        self.ratio: Callable[[], float | None] = lambda: None
+        self._trials = trials
         money = CostMetrics(Maker(metrics.registry), models, keys)
         self._tally = Tally(models, clock.unix)
-        accounts = Accounts(prices, self._tally, money)
+        self._accounts = accounts = Accounts(prices, self._tally, money)
         folder, ledger = first.cache_path(), first.ledger
         self.prompts = prompts_of(ledger, folder, os.environ)
         self._recorder: Recorder | None = None
@@ -73,6 +76,10 @@ class Books:
     def subscribe(self, sink: FeedbackSink) -> None:
         """From now on it hears of every verdict."""
         self._desk.subscribe(sink)
+
+    def know(self, models: Iterable[str]) -> None:
+        """These are configured, too."""
+        self._accounts.know(models, (key.name for key in self._settings().keys))
 
     def _keeping(self) -> Keeping:
         ledger = self._settings().ledger
@@ -107,7 +114,7 @@ class Books:
         facts = Facts(
             baseline_model=self._prices().baseline,
             routing_enabled=settings.routing.enabled,
-            ab_test_ratio=self.ratio(),
+            ab_test_ratio=next((one.ratio for one in self._trials() if one.kind == SMALL_LARGE), None),
             tenant=tenant if settings.keys else None,
         )
         return as_json(report_of(self._tally, facts))

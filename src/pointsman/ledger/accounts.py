@@ -3,7 +3,7 @@
 Knows: who wants to hear it. Does not know: prices (`cost`), sums (`tally`), names of series (`cost_metrics`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pointsman.ledger.cost import Prices
 from pointsman.ledger.cost_metrics import CostMetrics
@@ -19,6 +19,12 @@ class Accounts:
         self._prices = prices
         self.tally = tally
         self._metrics = metrics
+
+    def know(self, models: Iterable[str], keys: Iterable[str]) -> None:
+        """These are configured, too: what is counted of them is theirs from now on."""
+        models = tuple(models)
+        self.tally.know(models)
+        self._metrics.know(models, keys)
 
     def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
         self.tally.opened()

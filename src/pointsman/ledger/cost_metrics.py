@@ -46,6 +46,11 @@ class CostMetrics:
             "agent_router_savings_ratio", "Share of the baseline cost that was not spent", registry=make.registry
         ).set_function(lambda: 1 - self._spent / self._meant if self._meant else 0.0)
 
+    def know(self, models: Iterable[str], keys: Iterable[str]) -> None:
+        """These are configured, too."""
+        self._models |= set(models)
+        self._keys |= set(keys)
+
     def watch(self, view: Callable[[], RecorderView]) -> None:
         """From now on `view` is read on every scrape."""
         self._registry.register(_Rows(view))

@@ -71,6 +71,12 @@ class Group(dict[str, Sums]):
         self._beyond = UNKNOWN if is_closed else OTHER
         self._most = len(self) if is_closed else MOST
 
+    def know(self, labels: Iterable[str]) -> None:
+        """From now on these have sums of their own."""
+        for label in labels:
+            self.setdefault(label, Sums())
+        self._most = max(self._most, len(self))
+
     def __missing__(self, label: str) -> Sums:
         if len(self) >= self._most:
             label = self._beyond
@@ -98,6 +104,11 @@ class Tally:
         self.by_status = dict.fromkeys(STATUSES, 0)
         self.by_cache = dict.fromkeys(CACHE, 0)
         self.fallbacks = 0
+
+    def know(self, models: Iterable[str]) -> None:
+        """These are configured, too."""
+        self._models = tuple(dict.fromkeys((*self._models, *models)))
+        self.models.know(self._models)
 
     def opened(self) -> None:
         self.in_flight += 1
