@@ -22,18 +22,16 @@ from pointsman.ledger.series import Maker
 from pointsman.ledger.store.base import Query, StoreError, Verdict
 from pointsman.ledger.tally import Tally
 from pointsman.newsroom import Newsroom
-from pointsman.policy.experiments import SMALL_LARGE
 from pointsman.settings import Settings
 from pointsman.types_feedback import Feedback, FeedbackSink
 from pointsman.types_record import Record
-from pointsman.types_trial import Trial
 
 LEARNED_FILE = "learned.json"
 Tell = Callable[[Event], None]
 
 
 class Books:
-    """Satisfies the edge's `Books`. `settings`, `prices` and `trials` are asked for those in force."""
+    """Satisfies the edge's `Books`. `settings`, `prices` and `ratio` are asked for those in force."""
 
     def __init__(
         self,
@@ -44,14 +42,14 @@ class Books:
         newsroom: Newsroom,
         tell: Tell,
         clock: Clock,
-        trials: Callable[[], tuple[Trial, ...]] = tuple,
+        ratio: Callable[[], float | None],
     ) -> None:
         models, keys = [model.id for model in first.models], [key.name for key in first.keys]
         self._settings = settings
         self._prices = prices
         self._clock = clock
         self._tell = tell
-        self._trials = trials
+        self._ratio = ratio
         money = CostMetrics(Maker(metrics.registry), models, keys)
         self._tally = Tally(models, clock.unix)
         self._accounts = accounts = Accounts(prices, self._tally, money)
@@ -114,7 +112,7 @@ class Books:
         facts = Facts(
             baseline_model=self._prices().baseline,
             routing_enabled=settings.routing.enabled,
-            ab_test_ratio=next((one.ratio for one in self._trials() if one.kind == SMALL_LARGE), None),
+            ab_test_ratio=self._ratio(),
             tenant=tenant if settings.keys else None,
         )
         return as_json(report_of(self._tally, facts))
