@@ -47,7 +47,7 @@ NAMES = st.sampled_from(
     "audio_url stream stream_options include_usage max_tokens max_completion_tokens tools function parameters "
     "modalities prompt input query voice speed response_format language system instructions x-routing "
     "x-routing-metadata context_docs context_tokens entities deadline_s strategy use_case intent complexity cache "
-    "needs_tools name tool_calls tool_use_id tool_result thinking source media_type domain metadata output items".split()
+    "needs_tools name tool_calls tool_use_id tool_result thinking source media_type domain metadata items".split()
 )
 TREES = st.recursive(
     SCALARS,
