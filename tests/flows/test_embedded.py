@@ -1,6 +1,7 @@
 """The embedded default, served by the command a user types: real models, real children, real kills."""
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -21,7 +22,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from pointsman.testing.samples import drawn, film, form_body, picture_file
+
 ROOT = Path(__file__).parents[2]
+ANNOUNCED = "The night train to Madurai leaves at nine in the evening."
 GREETING: list[Any] = [{"role": "user", "content": "Hello! How are you?"}]
 
 pytestmark = pytest.mark.real
@@ -254,3 +258,35 @@ def _runs(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def test_pictures_speech_and_film_answer_questions(server: Server, client: openai.OpenAI) -> None:
+    """Read, heard and watched by the embedded engines, found by meaning and by words, with times, and forgotten."""
+    said = client.audio.speech.create(model="auto", voice="default", input=ANNOUNCED, response_format="wav").content
+    shown = picture_file(drawn([(40, 60, "Platform seven is closed until Friday")], (760, 160)))
+    shots = film(["Ticket office", "Mind the gap"], each_s=2.0)
+    collection = f"station-{os.getpid()}"
+    try:
+        for name, content, kind in (
+            ("call.wav", said, "audio"),
+            ("sign.png", shown, "image"),
+            ("tour.mp4", shots, "video"),
+        ):
+            form = form_body((("collection", collection), ("id", kind)), content, filename=name)
+            status, kept = server.post("/v1/rag/ingest", form.data, form.content_type)
+            assert (status, kept.get("kind")) == (200, kind), kept
+        for question, document in (
+            ("When does the night train leave?", "audio"),
+            ("Which platform is closed?", "image"),
+        ):
+            body = {"query": question, "collection": collection, "max_tokens": 24}
+            status, answered = server.post("/v1/rag/query", json.dumps(body).encode())
+            assert (status, answered["sources"][0]["document_id"]) == (200, document), answered
+        body = {"query": "mind the gap", "collection": collection, "max_tokens": 8, "top": 1}
+        (moment,) = server.post("/v1/rag/query", json.dumps(body).encode())[1]["sources"]
+        assert (moment["document_id"], 1.5 <= moment["start_s"] <= 2.5) == ("video", True), moment
+    finally:
+        for kind in ("audio", "image", "video"):
+            url = f"{server.url}/v1/rag/documents/{kind}?collection={collection}"
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10).close()

@@ -56,7 +56,7 @@ def decode_speech(incoming: Incoming) -> Request:
 
 
 def decode_transcription(incoming: Incoming) -> Request:
-    fields, files = _parts(incoming)
+    fields, files = form_of(incoming)
     named = dict(fields)
     if "file" not in files:
         raise RequestError(
@@ -77,7 +77,7 @@ def decode_transcription(incoming: Incoming) -> Request:
     )
 
 
-def _parts(incoming: Incoming) -> tuple[list[tuple[str, str]], dict[str, Media]]:
+def form_of(incoming: Incoming) -> tuple[list[tuple[str, str]], dict[str, Media]]:
     """Fields in order, files by name. Raises RequestError where the body is no form."""
     media_type = incoming.content_type.partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":

@@ -10,6 +10,8 @@ from pointsman.edge.anthropic import CountBody, MessagesBody
 from pointsman.edge.audio import SpeechBody
 from pointsman.edge.generate import GenerateBody
 from pointsman.edge.openai import ChatBody, CompletionBody, EmbeddingBody, RouteBody
+from pointsman.edge.rag_documents import IngestBody
+from pointsman.edge.rag_questions import RagBody
 from pointsman.edge.responses import ResponsesBody
 from pointsman.errors import TABLE
 
@@ -23,6 +25,8 @@ BODIES = (
     CountBody,
     ResponsesBody,
     GenerateBody,
+    IngestBody,
+    RagBody,
 )
 REF = "#/components/schemas/{name}"
 
@@ -119,6 +123,8 @@ def _with_hot_routes(schema: dict[str, Any]) -> dict[str, Any]:
         "/v1/messages/count_tokens": _operation("About how many tokens a prompt has", "CountBody", as_json),
         "/v1/responses": _operation("OpenAI's responses; nothing is stored", "ResponsesBody", as_json | events),
         "/v1/generate": _operation("One question, with what is known of it", "GenerateBody", as_json | events),
+        "/v1/rag/ingest": _operation("Keep a document (JSON), or a `file` (a form)", "IngestBody", as_json),
+        "/v1/rag/query": _operation("A question, answered from documents, with sources", "RagBody", as_json | events),
         "/v1/route": _operation("The decision only, explained; nothing is called", "RouteBody", as_json),
     }
     return schema

@@ -18,6 +18,9 @@ from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
+from pointsman.edge.rag import Rag
+from pointsman.edge.rag_documents import decode_document
+from pointsman.edge.rag_questions import to_chat
 from pointsman.edge.responses import Responses
 from pointsman.edge.tracing import Begin
 from pointsman.errors import PointsmanError
@@ -84,11 +87,13 @@ def build_site(
     *,
     clock: Clock,
     faults: Faults,
+    rag: Rag | None = None,
     begin: Begin | None = None,
     hide: Hide = redact,
 ) -> Site:
     """The site: the corridor's endpoints, the dry run, the shell for the rest. `rooms`: those of the tree in force;
-    `begin`: the trace a request stands in; `hide`: what errors are told through."""
+    `rag`: documents and questions of them; `begin`: the trace a request stands in; `hide`: what errors are told
+    through."""
 
     async def answer(own: Rooms, request: Request, response: Response) -> None:
         is_spoken = request.stream and request.kind in SPOKEN
@@ -115,5 +120,8 @@ def build_site(
         act = partial(answer_in, dialect)
         hot[path] = endpoint(decode_chat, act, fetches=True, reword=dialect.to_chat, voice=dialect)
     hot["/v1/messages/count_tokens"] = endpoint(decode_chat, count, reword=countable, voice=Anthropic())
+    if rag is not None:
+        hot["/v1/rag/ingest"] = endpoint(decode_document, rag.ingest)
+        hot["/v1/rag/query"] = endpoint(decode_chat, rag.ask, reword=to_chat)
     hot["/v1/route"] = endpoint(decode_route, explain)
     return Site(hot, shell, rooms, hide)

@@ -35,6 +35,7 @@ class Engine(Protocol):
     """What is used of the package's class."""
 
     def query(self, texts: str) -> Vector: ...
+    def passage(self, texts: str) -> Vector: ...
     def token_count(self, text: str, is_query: bool = False) -> int: ...
 
 
@@ -54,6 +55,12 @@ class E5:
         _on_one_core(self._engine)
         text = cut(tidy(text), self._max_tokens, self._count)
         return np.asarray(self._engine.query(text), dtype=np.float32)
+
+    def encode_passage(self, text: str) -> Vector:
+        """The same for a text that is looked for by questions."""
+        _on_one_core(self._engine)
+        text = cut(tidy(text), self._max_tokens, self._count)
+        return np.asarray(self._engine.passage(text), dtype=np.float32)
 
     def _count(self, text: str) -> int:
         return self._engine.token_count(text, is_query=True)

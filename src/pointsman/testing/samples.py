@@ -24,11 +24,13 @@ def json_body(**members: object) -> Body:
     return Body(content_type="application/json", data=msgspec.json.encode(members))
 
 
-def form_body(fields: Sequence[tuple[str, str]] = (), file: bytes | None = None, name: str = "file") -> Body:
+def form_body(
+    fields: Sequence[tuple[str, str]] = (), file: bytes | None = None, name: str = "file", filename: str = "sample"
+) -> Body:
     """A multipart form with one file, or none."""
     parts = [f'form-data; name="{key}"\r\n\r\n{value}'.encode() for key, value in fields]
     if file is not None:
-        head = f'form-data; name="{name}"; filename="sample"\r\nContent-Type: application/octet-stream\r\n\r\n'
+        head = f'form-data; name="{name}"; filename="{filename}"\r\nContent-Type: application/octet-stream\r\n\r\n'
         parts.append(head.encode() + file)
     edge = f"--{BOUNDARY}".encode()
     data = b"".join(edge + b"\r\nContent-Disposition: " + part + b"\r\n" for part in parts) + edge + b"--\r\n"
