@@ -159,6 +159,14 @@ def _add_reading(router: APIRouter, console: Console) -> None:
     async def series() -> Response:
         return _json(recent.series())
 
+    @router.get("/experiments")
+    async def experiments() -> Response:
+        return _json({"data": console.look.experiments()})
+
+    @router.get("/statistics")
+    async def statistics() -> Response:
+        return _json(msgspec.Raw(console.look.books()))
+
     @router.get("/live")
     async def live(after: Annotated[int, after] = 0, after_event: Annotated[int, after] = 0) -> Response:
         events = await console.listen(after, after_event)

@@ -24,7 +24,7 @@ export class Failure extends Error {
 
 // The key for a path: an operator's where fleet and console are asked, else a caller's.
 export function headersFor(path, more = {}) {
-  const isOwn = path.startsWith("/v1/") && !path.startsWith("/v1/experiments") && !path.startsWith("/v1/model-routing");
+  const isOwn = path.startsWith("/v1/") && !path.startsWith("/v1/experiments/");
   const key = isOwn ? keys.api || keys.admin : keys.admin || keys.api;
   return key ? { authorization: `Bearer ${key}`, ...more } : more;
 }

@@ -16,6 +16,7 @@ export function Badge({ tone = "", children }) {
 }
 
 export function Status({ row }) {
+  if (row.status === "success") return html`<span class="fine"><i></i>${statusName(row.status)}</span>`;
   return html`<${Badge} tone=${TONES[row.status]}>${statusName(row.status)}<//>`;
 }
 

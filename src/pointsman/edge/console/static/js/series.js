@@ -5,6 +5,7 @@ import { getJson } from "./api.js";
 export const DIMENSIONS = { model: 0, task: 1, language: 2, status: 3 };
 const EVERY_MS = 5000;
 const MOST_PARTS = 8;
+const FEWEST = 11;
 
 // The series, asked for again every few seconds while somebody looks at it.
 export function useSeries() {
@@ -32,10 +33,12 @@ export function useSeries() {
 }
 
 // Buckets of `step` seconds over the last `minutes`, empty ones too: {at, totals: Map(label → count), p50, p95, …}.
-export function timeline(series, dimension, minutes) {
+// Nothing is drawn of the time before `since`, when the gateway was started, but for a few buckets at least.
+export function timeline(series, dimension, minutes, since = 0) {
   const step = minutes > 15 ? 60 : minutes > 5 ? 30 : series.step_s;
   const end = Math.floor(series.now_unix_s / step) * step;
-  const start = end - minutes * 60 + step;
+  const born = Math.min(Math.floor(since / step) * step, end - FEWEST * step);
+  const start = Math.max(end - minutes * 60 + step, born);
   const at = [];
   for (let moment = start; moment <= end; moment += step) at.push(moment);
   const slots = at.map(() => ({ totals: new Map(), requests: 0, tokens: 0, p50: null, p95: null, weight: 0 }));

@@ -9,11 +9,12 @@ const EVERY_MS = 4000;
 export function Experiments({ store }) {
   const [found, setFound] = useState(null);
   const [failure, setFailure] = useState(null);
+  const [round, setRound] = useState(0);
   useEffect(() => {
     const control = new AbortController();
     const load = async () => {
       try {
-        const { data } = await getJson("/v1/experiments", { signal: control.signal });
+        const { data } = await getJson("/console/api/experiments", { signal: control.signal });
         setFound(data);
         setFailure(null);
       } catch (error) {
@@ -26,13 +27,13 @@ export function Experiments({ store }) {
       control.abort();
       clearInterval(timer);
     };
-  }, []);
-  if (failure && failure.status !== 404) return html`<${Notice} tone="bad">${failure.message}<//>`;
-  if (!found && !failure) return html`<${Skeleton} height=${300} />`;
-  if (!found?.length) {
+  }, [round]);
+  if (failure) return html`<${Notice} tone="bad">${failure.message}<//>`;
+  if (!found) return html`<${Skeleton} height=${300} />`;
+  if (!found.length) {
     return html`<section class="card"><${Empty} icon="experiments" title="No experiment is configured">
       <p>An experiment splits requests between models and watches quality, errors and time with intervals that stay valid
         however often one looks. It rolls back by itself where the new arm is worse.</p><//></section>`;
   }
-  return found.map((one) => html`<${Experiment} key=${one.name || one.id} one=${one} state=${store.state} events=${store.events} />`);
+  return found.map((one) => html`<${Experiment} key=${one.name} one=${one} state=${store.state} again=${() => setRound(round + 1)} />`);
 }

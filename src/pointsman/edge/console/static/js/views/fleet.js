@@ -62,7 +62,7 @@ function Memory({ fleet, state }) {
   }));
   return html`<${Card} title="Memory">
     <div class="stack">
-      <${Bar} name=${fleet.gpus.length ? "Host" : "Memory"} used=${fleet.used_bytes} budget=${fleet.budget_bytes} shares=${parts} />
+      <${Bar} name="Host" used=${fleet.used_bytes} budget=${fleet.budget_bytes} shares=${parts} />
       ${gpus.map((gpu) => html`<${Bar} name=${`GPU ${gpu.index}`} used=${gpu.used_bytes} budget=${gpu.budget_bytes} shares=${gpu.shares} />`)}
       ${parts.length ? html`<${Legend} parts=${parts} />` : html`<p class="tiny muted">Nothing of ours is loaded here${
         fleet.deployments.some((one) => one.is_managed) ? "" : ": every model runs elsewhere"}.</p>`}
@@ -108,7 +108,7 @@ function Health({ one }) {
 }
 
 function Actions({ one, isBusy, act }) {
-  if (!one.is_managed) return html`<span class="tiny muted">not ours to load</span>`;
+  if (!one.is_managed) return html`<span class="tiny muted row end">not ours to load</span>`;
   const able = one.tier === "cold" ? ["load"] : one.tier === "warm" ? ["wake", "unload"]
     : one.memory.asleep_bytes ? ["sleep", "unload"] : ["unload"];
   return html`<span class="row nowrap end">${able.map((action) => html`<button type="button" key=${action} class="button small" disabled=${isBusy}

@@ -4,7 +4,8 @@ import { Stacked } from "../charts.js";
 import { count, percent } from "../format.js";
 import { Card, Chips, Dot, Empty, Skeleton } from "../parts.js";
 import { crossed, partsOf, timeline, useSeries } from "../series.js";
-import { colourFor, nameFor } from "./traffic.js";
+import { Books } from "./money.js";
+import { colourFor, nameFor, since } from "./traffic.js";
 
 const SPANS = [[5, "5 min"], [15, "15 min"], [60, "1 h"]];
 const PAIRS = [
@@ -31,11 +32,12 @@ export function Patterns({ store }) {
       <${Chips} label="What is crossed" options=${PAIRS} value=${pair} onPick=${setPair} />`}>
       <${Crossed} series=${series} pair=${pair} /><//>
     <${Card} class="span-4 wide-first" title="Who answers"><${Ranking} series=${series} by="model" state=${store.state} /><//>
+    <${Books} state=${store.state} />
   </div>`;
 }
 
 function Over({ series, by, minutes, state }) {
-  const line = useMemo(() => timeline(series, by, minutes), [series, by, minutes]);
+  const line = useMemo(() => timeline(series, by, minutes, since(state)), [series, by, minutes, state]);
   const stack = useMemo(() => partsOf(line, nameFor(by), colourFor(by, state)), [line, state]);
   return html`<${Stacked} at=${line.at} parts=${stack} height=${200} xRange=${line.range}
     format=${(n) => (n < 1 && n > 0 ? "" : count(n))} label=${`Requests by ${by} over ${minutes} minutes`} />`;
@@ -61,8 +63,8 @@ function Crossed({ series, pair }) {
 }
 
 function Cell({ n, most }) {
-  const share = Math.round(8 + 62 * Math.sqrt(n / most));
-  const style = n ? { background: `color-mix(in srgb, var(--accent) ${share}%, transparent)`, color: share > 52 ? "var(--accent-ink)" : "var(--ink)" } : {};
+  const share = Math.round(6 + 39 * Math.sqrt(n / most));
+  const style = n ? { background: `color-mix(in srgb, var(--accent) ${share}%, transparent)` } : {};
   return html`<td class="num cell" style=${style}>${n ? count(n) : html`<span class="muted">·</span>`}</td>`;
 }
 

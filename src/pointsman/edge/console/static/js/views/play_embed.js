@@ -45,8 +45,8 @@ function Nearness({ found }) {
     <thead><tr><th scope="col"><span class="hidden-text">sentence</span></th>${input.map((_, i) => html`<th scope="col" class="num">${i + 1}</th>`)}</tr></thead>
     <tbody>${vectors.map((a, i) => html`<tr><th scope="row"><span class="clip">${i + 1}. ${input[i]}</span></th>${vectors.map((b) => {
       const near = cosine(a, b);
-      const share = Math.round(Math.max(0, near) * 70);
-      return html`<td class="num cell" style=${{ background: `color-mix(in srgb, var(--accent) ${share}%, transparent)`, color: share > 52 ? "var(--accent-ink)" : "var(--ink)" }}>${near.toFixed(2)}</td>`;
+      const share = Math.round(Math.max(0, near) * 45);
+      return html`<td class="num cell" style=${{ background: `color-mix(in srgb, var(--accent) ${share}%, transparent)` }}>${near.toFixed(2)}</td>`;
     })}</tr>`)}</tbody></table></div>
     <p class="tiny muted">${vectors[0].length} dimensions each</p>`;
 }

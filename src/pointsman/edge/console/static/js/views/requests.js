@@ -75,7 +75,7 @@ function Line({ row, slowest, state, isFresh }) {
     <td class="how"><${Status} row=${row} /></td>
     <td class="what"><span class="strong">${words(row.task) || words(row.kind)}</span>
       <span class="soft"> ${row.language ? language(row.language) : ""}</span>
-      ${row.complexity && html` <span class="tag">${row.complexity}</span>`}</td>
+      ${row.kind === "chat" ? row.complexity && html` <span class="tag">${row.complexity}</span>` : html` <span class="tag">${row.kind}</span>`}</td>
     <td class="who"><span class="row nowrap"><${Dot} colour=${colour} /><span class="clip">${row.model_id || "none"}</span></span></td>
     <td class="num first soft">${duration(row.first_byte_s)}</td>
     <td class="took"><span class="took-bar"><i style=${{ width: `${(100 * row.total_s) / slowest}%`, background: colour }}></i></span>

@@ -4,7 +4,7 @@ import { getJson } from "../api.js";
 import { bytes, clock, count, duration, language, money, percent, status, words, TONES } from "../format.js";
 import { Icon } from "../icons.js";
 import { Badge, Card, Copy, Dot, Empty, Facts, Notice, Skeleton } from "../parts.js";
-import { colourOf, get } from "../store.js";
+import { colourOf } from "../store.js";
 import { Decision } from "./decision.js";
 import { Tries } from "./tries.js";
 
@@ -32,7 +32,7 @@ export function Story({ id, store }) {
     return () => control.abort();
   }, [id]);
 
-  return html`<div class="row"><a class="button small" href="#/traffic"><${Icon} name="back" size=${14} />All requests</a>
+  return html`<div class="row nowrap"><a class="button small" href="#/traffic"><${Icon} name="back" size=${14} />All requests</a>
       <span class="mono small soft clip">${id}</span><${Copy} text=${id} label="Copy the request's id" /></div>
     ${failure
       ? html`<section class="card"><${Empty} icon="traffic" title="Nothing is kept of this request">
@@ -95,8 +95,7 @@ function Phases({ record, state }) {
       title=${`${phase.name}: ${duration(phase.seconds)}`}></i>`)}</div>
   <div class="legend">${all.map((phase) => html`<span><${Dot} colour=${phase.colour} />${phase.name}
       <b>${duration(phase.seconds)}</b></span>`)}
-    <span class="push">in all <b>${duration(record.total_s)}</b>, of it the gateway's own work
-      <b>${duration(record.overhead_s)}</b></span></div>`;
+    <span class="push">${duration(record.total_s)} in all, ${duration(record.overhead_s)} of it the gateway's own work</span></div>`;
 }
 
 const QUESTIONS = [

@@ -14,10 +14,12 @@ const STATUS_COLOURS = {
 const BY = [["model", "Model"], ["task", "Task"], ["language", "Language"], ["status", "Status"]];
 const SPANS = [[5, "5 min"], [15, "15 min"], [60, "1 h"]];
 
+export const since = (state) => state?.statistics.since_unix_s || 0;
+
 export function nameFor(dimension) {
   if (dimension === "language") return language;
   if (dimension === "status") return status;
-  return (label) => words(label) || "none";
+  return (label) => words(label) || (dimension === "model" ? "no model" : "unknown");
 }
 
 export function colourFor(dimension, state) {
@@ -39,7 +41,7 @@ export function Traffic({ store }) {
                  : html`<${Skeleton} height=${212} />`}
       <//>
       <${Card} class="span-4 wide-first" title="Time to a whole answer">
-        ${series ? html`<${Latency} series=${series} minutes=${minutes} />` : html`<${Skeleton} height=${212} />`}
+        ${series ? html`<${Latency} series=${series} minutes=${minutes} state=${store.state} />` : html`<${Skeleton} height=${212} />`}
       <//>
     </div>
     <${Requests} store=${store} />`;
@@ -76,7 +78,7 @@ function Tile({ name, value, unit, note }) {
 }
 
 function Volume({ series, by, minutes, state }) {
-  const line = useMemo(() => timeline(series, by, minutes), [series, by, minutes]);
+  const line = useMemo(() => timeline(series, by, minutes, since(state)), [series, by, minutes, state]);
   const stack = useMemo(() => partsOf(line, nameFor(by), colourFor(by, state)), [line, state]);
   const total = line.slots.reduce((sum, slot) => sum + slot.requests, 0);
   return html`<${Stacked} at=${line.at} parts=${stack} height=${190} xRange=${line.range}
@@ -88,8 +90,8 @@ const LATENCY = [
   { name: "half within", colour: "var(--kind-1)", of: "p50" },
 ];
 
-function Latency({ series, minutes }) {
-  const line = useMemo(() => timeline(series, "status", minutes), [series, minutes]);
+function Latency({ series, minutes, state }) {
+  const line = useMemo(() => timeline(series, "status", minutes, since(state)), [series, minutes, state]);
   const lines = LATENCY.map(({ name, colour, of }) => ({
     label: name, colour, style: "line", values: line.slots.map((slot) => slot[of]),
   }));
