@@ -8,6 +8,7 @@ called is what the models saw arrive.
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class Happened:
     asks: dict[str, Ask] = field(default_factory=dict)
     http_status: dict[str, int] = field(default_factory=dict)
     took_s: dict[str, float] = field(default_factory=dict)
+    served_s: dict[str, float] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
     verdicts: dict[tuple[str, str], float] = field(default_factory=dict)
     told: Counter[str] = field(default_factory=Counter)
@@ -153,8 +155,10 @@ class World:
         name, question = asked["model"], int(asked["messages"][-1]["content"].rpartition("#")[2])
         model = MODELS[name]
         is_good = drawn_for(name, question, self._seed).random() >= model.fails
-        self._happened.calls[request.headers["x-request-id"]].append(Call(name, question, is_good))
+        request_id, began_s = request.headers["x-request-id"], time.perf_counter()
+        self._happened.calls[request_id].append(Call(name, question, is_good))
         await asyncio.sleep(model.delay_s)
+        self._happened.served_s[request_id] = time.perf_counter() - began_s
         if not is_good:
             return web.json_response({"error": {"message": "overloaded", "type": "server_error"}}, status=503)
         prompt, completion = model.tokens(question)

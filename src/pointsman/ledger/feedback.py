@@ -51,9 +51,10 @@ class _Known:
 
 
 class Desk:
-    """A sink. `recorder`: None without a store."""
+    """A sink. `recorder`: None without a store; `kept`: so many requests are remembered."""
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
+    def __init__(self, recorder: Recorder | None = None, kept: int = KEPT) -> None:
+        self._kept = kept
         self._sinks: tuple[FeedbackSink, ...] = ()
         self._recorder = recorder
         self._known: OrderedDict[Key, _Known] = OrderedDict()
@@ -67,7 +68,7 @@ class Desk:
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = _Known()
-            if len(self._known) > KEPT:
+            if len(self._known) > self._kept:
                 self._known.popitem(last=False)
         known.open += 1
 
@@ -131,7 +132,7 @@ class Desk:
         return Taken.RECORDED if judged.replaces is None else Taken.CHANGED
 
     def __repr__(self) -> str:
-        return f"Desk({len(self._known)} of {KEPT} requests)"
+        return f"Desk({len(self._known)} of {self._kept} requests)"
 
 
 def _about(outcome: Outcome) -> Judged:
