@@ -24,6 +24,7 @@ MORE = {
     "agent_router_time_to_first_token_seconds",
     "agent_router_overhead_seconds",
     "agent_router_tokens_total",
+    "agent_router_language_requests_total",
     "agent_router_requests_in_flight",
     "agent_router_fleet_loads_total",
     "agent_router_fleet_load_seconds",
@@ -220,3 +221,11 @@ def test_fleet_events() -> None:
 def test_two_registries_do_not_meet() -> None:
     assert value(metrics_of(outcome(attempt("small"))), "agent_router_model_requests_total", model="small") == 1
     assert ("agent_router_model_requests_total", (("model", "small"),)) not in samples(metrics_of())
+
+
+def test_languages_are_a_closed_set_whatever_a_caller_names() -> None:
+    metrics = Metrics(["small"], World, "0")
+    for language in ("hi", "und", "tlh", "x" * 99):
+        metrics.closed(outcome(attempt("small"), signals=measured(language=language)))
+    found = {line.split("{")[1].split("}")[0] for line in metrics.render().decode().splitlines() if "language=" in line}
+    assert found == {f'complexity="medium",language="{name}"' for name in ("hi", "und", "other")}

@@ -26,6 +26,7 @@ LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120,
 FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)
 CLASSIFY_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1)
 OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
+LANGUAGES = frozenset("en hi ta te bn mr gu kn ml pa und".split())
 RECENT = 1000
 """Requests meant for a model over which its fallback rate is taken."""
 
@@ -73,6 +74,9 @@ class Metrics:
         )
         self._intents = make.counter(
             "agent_router_intent_classification", "Tasks found, with the band of confidence", ("intent", "confidence")
+        )
+        self._languages = make.counter(
+            "agent_router_language_requests", "Requests by language and how hard they are", ("language", "complexity")
         )
         self._errors = make.counter(
             "agent_router_errors", "Failed attempts, and failed requests without one", ("model", "error_type")
@@ -129,6 +133,7 @@ class Metrics:
         self.cache.closed(outcome, model)
         if outcome.signals is not None:
             self._intents[task, _band(outcome.signals)].inc()
+            self._languages[_language(outcome.signals), outcome.signals.complexity.label].inc()
             if outcome.cache != "hit":  # a hit is not classified
                 self._classify_s.observe(outcome.classify_s)
         for attempt in outcome.attempts:
@@ -170,6 +175,12 @@ class Metrics:
 
     def __repr__(self) -> str:
         return f"Metrics({len(self._models)} models)"
+
+
+def _language(signals: Signals) -> str:
+    """One of those the product speaks; a hint may name any."""
+    language = signals.language.label
+    return language if language in LANGUAGES else "other"
 
 
 def _band(signals: Signals) -> str:
