@@ -4,10 +4,10 @@ A real `pointsman serve` before simulated models of known price, speed, quality 
 by two keys, streaming and not, some questions twice (kept answers), some models failing (retries, fallbacks, errors),
 some names wrong; verdicts are given at known rates, some twice, some changed. Then every place that tells of it is
 read: `/v1/model-routing/stats`, `/metrics`, the log, the store, the console. Counts must equal the generator's truth
-exactly; sums of money and verdicts to MONEY of their size; a mean latency must lie between what the model took and
-what its callers saw (and SLACK_S: a caller may have an answer before the gateway looks at its clock), a mean verdict
-within QUALITY of the model's. At last callers leave in the middle, and the gateway is started anew: verdicts on what it answered before
-must find their rows.
+exactly; sums of money and verdicts to MONEY of their size; a mean latency must lie between what the model took and what
+its callers saw (and SLACK_S: a caller may have an answer before the gateway looks at its clock), a mean verdict within
+QUALITY of the model's. At last callers leave in the middle, and the gateway is started anew: verdicts on what it
+answered before must find their rows.
 
 Prints a table; exits 1 where anything differs.
 """
@@ -83,7 +83,7 @@ class Bench:
     def __init__(self, folder: Path, count: int, seed: int) -> None:
         self.folder = folder
         self.log = folder / "gateway.log"
-        self.ledger = folder / "cache" / "ledger.sqlite"
+        self.ledger = folder / "ledger.sqlite"
         self._count = count
         self._seed = seed
         self._url = f"http://127.0.0.1:{free_port()}"
@@ -136,7 +136,8 @@ class Bench:
         command = shutil.which("pointsman", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
         assert command is not None, "there is no `pointsman` command in this environment"
         arguments = [command, "serve", "--config", str(self.folder / "pointsman.yaml")]
-        child = Child("gateway", arguments, self.folder / log)
+        environ = {"POINTSMAN_LEDGER__URL": f"sqlite:{self.ledger}"}
+        child = Child("gateway", arguments, self.folder / log, environ)
         child.wait_until_ready(f"{self._url}/ready")
         return child
 

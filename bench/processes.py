@@ -83,6 +83,7 @@ class Child:
         self.name = name
         self._log = log
         self.began_s = time.perf_counter()
+        books = {"POINTSMAN_LEDGER__URL": f"sqlite:{log.absolute().with_suffix('.sqlite')}"}  # nobody's own
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 arguments,
@@ -90,7 +91,7 @@ class Child:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                env=os.environ | (environ or {}),
+                env=os.environ | books | (environ or {}),
             )
 
     @property

@@ -1,6 +1,10 @@
 """What tests of several rooms share."""
 
 import asyncio
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +20,14 @@ hypothesis.settings.register_profile(
     "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("house")
+
+
+def pytest_configure() -> None:
+    """What gateways that the tests start keep of requests goes into nobody's books."""
+    folder = Path(tempfile.mkdtemp(prefix="pointsman-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ.setdefault("POINTSMAN_LEDGER__URL", f"sqlite:{folder / 'ledger.sqlite'}")
+
 
 SMOLLM2 = Source.model_validate({"packaged": "smollm2-135m-instruct-q4_1"})
 
