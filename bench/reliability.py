@@ -44,13 +44,16 @@ SETTLE_S = 3.0
 
 class Fault(NamedTuple):
     """`script`: of the upstream; or `where`: a special address. `after_commit`: a stream breaks after its first token,
-    so that no fallback can be unseen. `is_harmless`: it must not cost the answer at all."""
+    so that no fallback can be unseen. `is_harmless`: it must not cost the answer at all; `is_final`: no other model
+    could answer either. `routing`: what the caller wishes beside."""
 
     name: str
     script: str = GOOD
     where: str = ""
     after_commit: bool = False
     is_harmless: bool = False
+    is_final: bool = False
+    routing: dict[str, Any] | None = None
 
 
 FAULTS = (
@@ -64,11 +67,15 @@ FAULTS = (
     Fault("headers, a role, then silence", "mock-silent"),
     Fault("never an answer", "mock-hang"),
     Fault("slow loris: a byte each 0.3 s", "mock-loris-i300-n2"),
+    Fault("silence after the first token", "mock-n4-i5000", after_commit=True),
+    Fault("HTTP 400: the request is at fault", "mock-e1-s400", is_final=True),
     Fault("HTTP 401", "mock-e1-s401"),
     Fault("HTTP 404", "mock-e1-s404"),
     Fault("HTTP 429", "mock-e1-s429"),
     Fault("HTTP 500", "mock-e1-s500"),
+    Fault("HTTP 502", "mock-e1-s502"),
     Fault("HTTP 503", "mock-e1-s503"),
+    Fault("HTTP 504", "mock-e1-s504"),
     Fault("HTTP 400: prompt too long for it", "mock-toolong"),
     Fault("malformed JSON", "mock-badjson"),
     Fault("malformed event at the beginning", "mock-badsse-A0"),
@@ -84,6 +91,8 @@ FAULTS = (
     Fault("CR LF line ends", "mock-crlf-n4", is_harmless=True),
     Fault("no usage reported", "mock-nousage-n4", is_harmless=True),
     Fault("connection closed after each answer", "mock-bye-n4", is_harmless=True),
+    Fault("the caller's deadline passes (HTTP 504)", "mock-hang", is_final=True, routing={"deadline_s": 0.25}),
+    Fault("only a kept answer would do (`cache: only`)", is_final=True, routing={"cache": "only"}),
 )
 
 
@@ -92,6 +101,7 @@ PLACES = (
     Fault("Valkey stalled", where="valkey-stalled", is_harmless=True),
     Fault("clock jumps a day ahead, then two back", where="clock", is_harmless=True),
     Fault("engine runs out of memory at its start (simulated engine)", where="oom"),
+    Fault("engine is killed (simulated engine)", where="killed"),
     Fault("disk full where a child's log goes", where="disk", is_harmless=True),
 )
 
@@ -171,9 +181,10 @@ def models_of(fault: Fault, candidates: int, upstream: FaultUpstream, silent_por
     return faulty if candidates == 1 else [*faulty, remote("well", upstream.url)]
 
 
-async def ask(session: aiohttp.ClientSession, url: str, stream: bool) -> str:
+async def ask(session: aiohttp.ClientSession, url: str, stream: bool, routing: dict[str, Any] | None = None) -> str:
     """`answered`, a code of the table, or what was wrong with it."""
-    body = {"model": "auto", "messages": [{"role": "user", "content": "Hello there"}], "stream": stream}
+    body: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "Hello there"}], "stream": stream}
+    body |= {"x-routing": routing} if routing else {}
     try:
         async with session.post(f"{url}/v1/chat/completions", json=body) as response:
             status, text = response.status, await response.read()
@@ -222,10 +233,20 @@ class JumpingClock(SystemClock):
         self.jump_s = -86_400.0 if self.jump_s else 86_400.0
 
 
+def nothing() -> None:
+    """The fault was there from the beginning."""
+
+
+def kill_children() -> None:
+    """As the kernel does where memory is short: every engine at once."""
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+
+
 class Place:
     """Where a fault is at home: more settings, another clock, other models, and the moment at which it strikes."""
 
-    def __init__(self, strike: Callable[[], None] = lambda: None, clock: SystemClock | None = None) -> None:
+    def __init__(self, strike: Callable[[], None] = nothing, clock: SystemClock | None = None) -> None:
         self.settings: dict[str, Any] = {}
         self.strike = strike
         self.clock = clock
@@ -250,11 +271,12 @@ async def place_of(fault: Fault, cache: Path) -> AsyncIterator[Place]:
         place = Place()
         place.faulty = {"backend": "command", "argv": [sys.executable, "-c", OUT_OF_MEMORY], "memory_gb": 0.001}
         yield place
-    elif fault.where == "disk":
-        place = Place()
+    elif fault.where in {"disk", "killed"}:
+        place = Place(kill_children if fault.where == "killed" else nothing)
         argv = [sys.executable, "-m", "pointsman.testing.upstream", "--port", "{port}"]
         place.faulty = {"backend": "command", "argv": argv, "memory_gb": 0.001, "model": GOOD}
-        fill_logs(cache / "logs")
+        if fault.where == "disk":
+            fill_logs(cache / "logs")
         yield place
     else:
         yield Place()
@@ -315,9 +337,10 @@ async def play(fault: Fault, stream: bool, candidates: int, requests: int, cache
         async with FaultUpstream() as upstream, aiohttp.ClientSession(timeout=timeout) as session:
             models = place.models(models_of(fault, candidates, upstream, silent_port))
             async with serving(parse(config(models, cache, place.settings)), place.clock) as (app, url):
-                said = [await ask(session, url, stream)]  # the first alone: a fault strikes between it and the others
+                said = [await ask(session, url, stream, fault.routing)]
+                # the first alone: a fault may strike between it and the others
                 place.strike()
-                said += await asyncio.gather(*(ask(session, url, stream) for _ in range(requests - 1)))
+                said += await asyncio.gather(*(ask(session, url, stream, fault.routing) for _ in range(requests - 1)))
                 leases, pending = await left_over(app, upstream)
     after = await settled(before)
     wrong = [one for one in said if one.startswith("!")]
@@ -354,6 +377,8 @@ def is_right(tally: Tally, fault: Fault) -> bool:
     """No leak, nothing untyped; an answer wherever one could be had."""
     if tally.leaks or tally.other:
         return False
+    if fault.is_final:
+        return tally.typed == tally.requests
     is_streamed_cut = fault.after_commit and tally.how == "stream"
     buffered_is_well = fault.after_commit and tally.how == "buffered" and "cut" not in fault.name
     must_answer = fault.is_harmless or (tally.candidates > 1 and not is_streamed_cut) or buffered_is_well

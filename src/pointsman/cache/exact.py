@@ -68,11 +68,23 @@ class NoSeat:
 NO_SEAT = NoSeat()
 
 
+def without(request: Request) -> NoSeat:
+    """The seat of a request whose answer is not kept. Raises RequestError where only a kept one would do."""
+    if request.limits.cache == "only":
+        raise not_kept()
+    return NO_SEAT
+
+
+def not_kept() -> RequestError:
+    return RequestError("No answer to this request is kept; ask without `cache: only`", code="not_found")
+
+
 class NoCache:
     """Where `cache.exact` is off."""
 
-    def seat(self, request: Request) -> NoSeat:  # noqa: ARG002  # a cache's signature
-        return NO_SEAT
+    def seat(self, request: Request) -> NoSeat:
+        """Raises RequestError where only a kept answer would do."""
+        return without(request)
 
     def under(self, configuration: str) -> Self:  # noqa: ARG002  # a cache's signature
         """Nothing is kept that could have become wrong."""
@@ -151,9 +163,9 @@ class Shelf:
         self._configuration = configuration
 
     def seat(self, request: Request) -> "Seat | NoSeat":
-        """Where one request looks and leaves its answer; to be entered."""
+        """Where one request looks and leaves its answer; to be entered. Raises RequestError like `without`."""
         if bypass_of(request, self._cache.settings):
-            return NO_SEAT
+            return without(request)
         return Seat(self._cache, request, self._configuration)
 
     def __repr__(self) -> str:
@@ -192,7 +204,7 @@ class Seat:
             self._leave()
             raise
         if wish == "only" and self.found.reply is None:
-            raise RequestError("No answer to this request is kept; ask without `cache: only`", code="not_found")
+            raise not_kept()
         return self
 
     async def _look_or_follow(self) -> None:
