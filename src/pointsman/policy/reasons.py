@@ -105,7 +105,7 @@ def _lead(first: Candidate, second: Candidate, ranked: tuple[Candidate, ...]) ->
     largest = max(range(len(gains)), key=gains.__getitem__, default=0)
     if first.score == second.score:
         if first.model_id == second.model_id:
-            return f"{one} before {other} because equal instances take turns."
+            return f"{one} before {other}: instances of one model share their score."
         return f"{one} before {other} because they score the same and the query's hash decides."
     term, against = first.terms[largest], second.terms[largest]
     flips = gains[largest] > sum(gains)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pointsman.policy import bandit
 from pointsman.policy.ask import NOT_JUDGED, Ask, is_unsure, labels_of, needs_of
+from pointsman.policy.balance import Open, Teams, teamed, unfolded
 from pointsman.policy.catalogue import cards_of, default_model_of
 from pointsman.policy.filters import Gate, rejection
 from pointsman.policy.judged import Judged, incumbent_of, judge
@@ -47,8 +48,8 @@ from pointsman.types import (
 
 READINESS_ROW = [name for name, _ in TERMS].index("readiness")
 QUALITY_ROW = [name for name, _ in TERMS].index("quality")
+BY_INSTANCE = frozenset({ROUND_ROBIN, LAST_RESORT, "least_busy"})  # strategies that rank each deployment by itself
 INDIFFERENT = frozenset({FIXED, ROUND_ROBIN, LAST_RESORT, "least_busy"})  # strategies that do not ask who is good at it
-Open = list[tuple[ModelCard, DeploymentView]]
 
 
 class Router:
@@ -82,9 +83,9 @@ class Router:
         2. Gates: each deployment passes all of `filters.GATES` or is rejected by the first it fails. Where nobody
            passes and an open breaker is all that stops some, those are the last resort, oldest failure first.
         3. Scores: the weighted mean of `scores.TERMS`, under the strategy that the request, else the settings, name.
-        4. Order: best score first; a named model and its fallbacks as their chain goes. Ties: between models a stable
-           hash of the query decides (same query → same model), between instances of one model the world's ticket (they
-           take turns).
+        4. Order: best score first; a named model and its fallbacks as their chain goes. Ties between models: a stable
+           hash of the query decides (same query → same model). Instances of one model that are ready and well are one
+           candidate until here; which of them is first, `balance` says; under a strategy of its own, turns or load.
         5. Reason: why the first leads the second, and what would have changed it.
         6. Chance: where `routing.bandit` is on, a model that is nearly the best may be first; `assignment` tells.
 
@@ -109,13 +110,18 @@ class Router:
         if not able:
             return self._none(named, rejected, strategy, world)
         own = named.objective if objective is not None and strategy == objective.strategy else ""
+        teams: Teams = {}
+        if strategy not in BY_INSTANCE:
+            able, teams = teamed(able, request, world.held_by, world.ticket)
         scored = self._score(ask, able, strategy, world, own)  # 3
-        ranked = _order(scored, request, world.ticket)  # 4
+        ranked = _order(scored, request, world.ticket, teams)  # 4
+        ranked = unfolded(ranked, teams) if teams else ranked
         chain = self._chain(named)
         if chain:
             ranked = tuple(sorted(ranked, key=lambda one: chain.index(one.model_id)))
         reason = why_chained(ranked) if chain else why_first(ranked, rejected, READINESS_ROW)  # 5
-        reason = f"{self._preamble(named, strategy, is_off)} {reason}".strip()
+        team = next((team.why for team in teams.values() if team.ids[0] == ranked[0].deployment_id), "")
+        reason = f"{self._preamble(named, strategy, is_off)} {reason} {team}".strip()
         plan = Plan(candidates=ranked, rejected=rejected, strategy=strategy, reason=reason)
         return plan if named.model_id else self._explored(plan, request, world)  # 6
 
@@ -237,25 +243,27 @@ def _tried(assignment: Assignment) -> str:
     return f" {assignment.arm} is tried all the same, to learn from it ({assignment.propensity:.1%} likely)."
 
 
-def _order(scored: list[Candidate], request: Request, ticket: int) -> tuple[Candidate, ...]:
+def _order(scored: list[Candidate], request: Request, ticket: int, teams: Teams) -> tuple[Candidate, ...]:
     """Best first; runs of equal score are shared out by `_share`."""
     ranked: list[Candidate] = []
     for _, run in groupby(sorted(scored, key=lambda one: -one.score), key=lambda one: one.score):
         equals = list(run)
-        ranked += equals if len(equals) == 1 else _share(equals, request, ticket)
+        ranked += equals if len(equals) == 1 else _share(equals, request, ticket, teams)
     return tuple(ranked)
 
 
-def _share(equals: list[Candidate], request: Request, ticket: int) -> list[Candidate]:
-    """Models by the hash of the conversation's opening, so that a conversation keeps its model; instances by turns."""
+def _share(equals: list[Candidate], request: Request, ticket: int, teams: Teams) -> list[Candidate]:
+    """Models by the hash of the conversation's opening, so that a conversation keeps its model; of a model those that
+    are ready, then the others by turns."""
     by_model: dict[str, list[Candidate]] = {}
     for one in sorted(equals, key=lambda one: one.deployment_id):
         by_model.setdefault(one.model_id, []).append(one)
     ranked = []
     for model_id in by_model if len(by_model) == 1 else sorted(by_model, key=_draw(request)):
-        instances = by_model[model_id]
-        turn = ticket % len(instances)
-        ranked += instances[turn:] + instances[:turn]
+        ranked += [one for one in by_model[model_id] if one.deployment_id in teams]
+        others = [one for one in by_model[model_id] if one.deployment_id not in teams]
+        turn = ticket % len(others) if others else 0
+        ranked += others[turn:] + others[:turn]
     return ranked
 
 

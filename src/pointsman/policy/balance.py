@@ -1,0 +1,147 @@
+"""Which instance of one model answers: those that are ready and well are one candidate, and share its score. Pure.
+
+Knows: how busy each instance is and how long it usually takes. Does not know: other models, what the request asks.
+
+1. A conversation goes where its prompt is cached: to the instance that answered the turn before (`World.held_by`), else
+   to the one that its opening's hash prefers (rendezvous hashing: Thaler and Ravishankar 1998), so that gateways that
+   do not know of each other agree; unless that one is above its bound, a quarter more than the mean load (bounded
+   loads: Mirrokni, Thorup and Zadimoghaddam 2018): then to the next in that order that is not.
+2. What begins a conversation goes to the better of two instances drawn by the world's ticket (Mitzenmacher 2001): the
+   one with the lower product of usual time to the first byte and calls under way (Finagle's peak EWMA). Two suffice,
+   and the best of all would draw every gateway to the same one at once.
+3. The others follow as who is asked next, the cheapest first; full ones last.
+`bench.balance` compares these rules with round robin and least busy.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from pointsman.types import Breaker, Candidate, DeploymentView, ModelCard, Request, Tier, Value
+
+BOUND = 1.25
+UNKNOWN_S = 1.0
+WELL = (Breaker.CLOSED, Breaker.FORCED_CLOSED)
+Open = list[tuple[ModelCard, DeploymentView]]
+
+
+class Team(Value, frozen=True):
+    """The ready instances of one model, best first, and why the first is; empty where it is alone."""
+
+    ids: tuple[str, ...]
+    why: str = ""
+
+
+Teams = Mapping[str, Team]
+
+
+def teamed(able: Open, request: Request, held_by: str, ticket: int) -> tuple[Open, Teams]:
+    """Instances of one model that are ready and well as one deployment; and by its id the team they are."""
+    if len({card.id for card, _ in able}) == len(able):
+        return able, {}
+    by_model: dict[str, Open] = {}
+    for one in able:
+        by_model.setdefault(one[0].id, []).append(one)
+    together: Open = []
+    teams = {}
+    for members in by_model.values():
+        ready = [view for _, view in members if _is_ready(view)]
+        if not ready:
+            together += members
+            continue
+        team = ordered(ready, held_by, request, ticket)
+        lead = held_by if held_by in team.ids else team.ids[0]
+        teams[lead] = team
+        together += [(members[0][0], _as_one(ready, lead)), *(one for one in members if one[1].id not in team.ids)]
+    return together, teams
+
+
+def unfolded(ranked: Iterable[Candidate], teams: Teams) -> tuple[Candidate, ...]:
+    """Each team's members in the place of the team."""
+    found: list[Candidate] = []
+    for one in ranked:
+        team = teams.get(one.deployment_id)
+        found += [one] if team is None else [replace(one, deployment_id=name) for name in team.ids]
+    return tuple(found)
+
+
+def ordered(team: Sequence[DeploymentView], held_by: str, request: Request, ticket: int) -> Team:
+    """Who is asked first, and then whom."""
+    team = sorted(team, key=lambda view: view.id)
+    if len(team) == 1:
+        return Team(ids=(team[0].id,))
+    usual_s = min((view.latency_s for view in team if view.latency_s is not None), default=UNKNOWN_S)
+    costs = {view.id: cost(view, usual_s) for view in team}
+    ranked = sorted(costs, key=costs.__getitem__)
+    first, why = _affine(team, held_by, request) or _of_two(team, costs, ticket)
+    ranked.remove(first)
+    return Team(ids=(first, *ranked), why=why)
+
+
+def cost(view: DeploymentView, usual_s: float) -> tuple[bool, float]:
+    """Whether it is full; and seconds to its first byte × calls under way, this one included. Who has answered nothing
+    yet is believed to be as fast as the fastest: so it is tried."""
+    busy = view.in_flight + view.queued
+    latency_s = usual_s if view.latency_s is None else view.latency_s
+    return busy >= view.slots, latency_s * (busy + 1)
+
+
+def _affine(team: Sequence[DeploymentView], held_by: str, request: Request) -> tuple[str, str] | None:  # 1
+    """Who and why; None where no conversation is under way, or all are above the bound."""
+    if not held_by and not any(turn.role == "assistant" for turn in request.turns):
+        return None
+    load = {view.id: view.in_flight + view.queued for view in team}
+    bound = math.ceil(BOUND * (sum(load.values()) + 1) / len(team))
+    free = {view.id for view in team if load[view.id] < min(bound, view.slots)}
+    if held_by in free:
+        return held_by, f"{held_by} answered the turn before."
+    name = next((name for name in _preferred(team, request) if name in free), "")
+    return (name, f"{name} is where the hash of its opening leads this conversation.") if name else None
+
+
+def _preferred(team: Sequence[DeploymentView], request: Request) -> list[str]:
+    """By the hash of what stays the same from turn to turn; an instance that joins or leaves moves no other's."""
+    opening = hashlib.blake2b(digest_size=8)
+    for turn in request.turns:
+        opening.update(turn.text.encode(errors="replace"))
+        if turn.role == "user":
+            break
+
+    def drawn(name: str) -> bytes:
+        own = opening.copy()
+        own.update(b"\0" + name.encode())
+        return own.digest()
+
+    return sorted((view.id for view in team), key=drawn, reverse=True)
+
+
+def _of_two(
+    team: Sequence[DeploymentView], costs: Mapping[str, tuple[bool, float]], ticket: int
+) -> tuple[str, str]:  # 2
+    count = len(team)
+    drawn = int.from_bytes(hashlib.blake2b(ticket.to_bytes(8), digest_size=8).digest())
+    one, step = drawn % count, 1 + (drawn // count) % (count - 1)
+    two = team[one].id, team[(one + step) % count].id
+    better = min(two, key=costs.__getitem__)
+    other = two[better == two[0]]
+    return better, f"{better} was drawn with {other} and is expected to answer no later."
+
+
+def _is_ready(view: DeploymentView) -> bool:
+    return view.tier is Tier.HOT and view.breaker in WELL and not view.ready_in_s
+
+
+def _as_one(team: Sequence[DeploymentView], name: str) -> DeploymentView:
+    """What the team can do together; its health is that of the best."""
+    if len(team) == 1:
+        return team[0]
+    best = min(team, key=lambda view: (bool(view.last_error), view.restarts, view.id))
+    return replace(
+        best,
+        id=name,
+        in_flight=sum(view.in_flight for view in team),
+        queued=sum(view.queued for view in team),
+        slots=sum(view.slots for view in team),
+    )
