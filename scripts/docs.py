@@ -17,8 +17,10 @@ from pointsman import settings
 from pointsman.clock import SystemClock
 from pointsman.edge.admin import Admin, Change
 from pointsman.edge.admin_routes import add_admin_routes
+from pointsman.edge.experiment_routes import add_experiment_routes
 from pointsman.edge.gate import Gate
 from pointsman.edge.shell import build_shell
+from pointsman.experiments.controller import Experiments
 from pointsman.fleet.hardware import HostHardware
 from pointsman.fleet.loop import Fleet
 from pointsman.settings_file import ENV_PREFIX
@@ -39,7 +41,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("routing.weights.*", settings.StrategyWeights),
     ("cache", settings.CacheSettings),
     ("cache.semantic", settings.SemanticSettings),
+    ("experiments[]", settings.ExperimentSettings),
+    ("experiments[].guards", settings.GuardSettings),
     ("log", settings.LogSettings),
+    ("telemetry", settings.TelemetrySettings),
+    ("alerts[]", settings.AlertSettings),
 )
 BACKENDS: tuple[type[BaseModel], ...] = (
     settings.LlamaCppModel,
@@ -182,6 +188,7 @@ def openapi() -> Any:
     fleet = Fleet((), {}, settings.FleetSettings.model_construct(), clock, HostHardware())
     shell = build_shell(EmptyDesk())
     add_admin_routes(shell, Admin(EmptyOffice(), fleet, Gate()))
+    add_experiment_routes(shell, Experiments(clock, None, lambda _: None), Gate())
     return shell.openapi()
 
 

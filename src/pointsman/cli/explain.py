@@ -53,13 +53,14 @@ def _explained(settings: Settings, request: Request) -> Explanation:
     from pointsman.clock import SystemClock
     from pointsman.encoder.e5 import E5
     from pointsman.encoder.service import SecondStage
+    from pointsman.policy.experiments import Assigner
     from pointsman.policy.router import Router
     from pointsman.signals.classifier import Classifier
     from pointsman.signals.off import Unread
     from pointsman.signals.opinion import load_opinion
 
     routing, world = settings.routing, world_after_start(settings)
-    router = Router(settings, profile_or_exit(settings))
+    router = Assigner(Router(settings, profile_or_exit(settings)))
     second = SecondStage(E5, load_opinion(routing.abstain_below), routing.encoder, SystemClock())
     classifier = Classifier(routing) if routing.enabled else Unread()
     signals = second.refine_now(request, classifier.measure(request))
