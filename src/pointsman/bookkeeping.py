@@ -42,7 +42,7 @@ class Books:
         newsroom: Newsroom,
         tell: Tell,
         clock: Clock,
-        ratio: Callable[[], float | None],
+        ratio: Callable[[], float | None] = lambda: None,
     ) -> None:
         models, keys = [model.id for model in first.models], [key.name for key in first.keys]
         self._settings = settings
