@@ -45,6 +45,7 @@ from pointsman.fleet.health import Prober
 from pointsman.fleet.loader import Backend, Loader
 from pointsman.fleet.machine import initial
 from pointsman.fleet.memory import Sizes
+from pointsman.fleet.preloads import Preloads
 from pointsman.fleet.remembered import Remembered
 from pointsman.fleet.status import FleetStatus, status_of
 from pointsman.fleet.survey import Surveyor
@@ -55,7 +56,6 @@ from pointsman.fleet.values import (
     Deployment,
     DeploymentSpec,
     FleetStatistics,
-    LoadReport,
     Phase,
     PreloadReport,
     Rules,
@@ -63,7 +63,7 @@ from pointsman.fleet.values import (
     Why,
 )
 from pointsman.fleet.views import WorldView, view_of
-from pointsman.fleet.writer import Answer, Writer
+from pointsman.fleet.writer import Writer
 from pointsman.settings import FleetSettings, ModelBase
 from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
@@ -118,7 +118,7 @@ class Fleet:
         )
         self._group = asyncio.TaskGroup()
         self._watches: dict[str, asyncio.Task[None]] = {}
-        self._preloads: dict[str, asyncio.Future[Answer]] = {}
+        self._preloads = Preloads(self._writer, self._hands.loaded)
         self._entered_s = 0.0
         self._view = WorldView()
         self.subscribe(self._learn)
@@ -156,9 +156,7 @@ class Fleet:
 
     # ------------------------------------------------------------ for operators and the ledger
 
-    async def load(
-        self, deployment_id: str, deadline_s: float = INFINITY, *, may_evict: bool = True
-    ) -> DeploymentView:
+    async def load(self, deployment_id: str, deadline_s: float = INFINITY, *, may_evict: bool = True) -> DeploymentView:
         """Return once it is ready; idle ones may have to leave for it, where it `may_evict`. Raises like `lease`."""
         self._surveyor.look_before_a_want(deployment_id, self._writer.state)
         ticket, answer = self._writer.ask(deployment_id, deadline_s, for_load=True, may_evict=may_evict)
@@ -216,8 +214,7 @@ class Fleet:
 
     async def wait_preloaded(self) -> PreloadReport:
         """Once every preload is ready or given up: how each went."""
-        answers = {name: await asyncio.shield(future) for name, future in tuple(self._preloads.items())}
-        loads = tuple(self._load_report(name, answer) for name, answer in answers.items() if name in self._preloads)
+        loads = await self._preloads.ended()
         return PreloadReport(loads=loads, total_s=self._clock.now() - self._entered_s)
 
     def survey(self) -> None:
@@ -267,7 +264,8 @@ class Fleet:
                 self._look(spec.id)
         for spec in specs:
             if spec.preload:
-                self._preload(spec.id)
+                self._surveyor.look_before_a_want(spec.id, self._writer.state)
+                self._preloads.begin(spec.id)
         self._writer.apply(Tick(at_s=self._entered_s))
         for spec in specs:
             self._watch(spec.id)
@@ -344,7 +342,7 @@ class Fleet:
         """It is gone: at this very moment its name is free."""
         self._watches.pop(deployment_id).cancel()
         del self.backends[deployment_id]
-        self._preloads.pop(deployment_id, None)
+        self._preloads.forget(deployment_id)
         self._surveyor.forget(deployment_id)
         self._surveyor.remembered.forget(deployment_id)
 
@@ -369,24 +367,6 @@ class Fleet:
         d = self._writer.state.deployments.get(news.deployment_id)
         if d is not None and isinstance(news, MEASURED) and self._surveyor.learn(d):
             self._group.create_task(asyncio.to_thread(self._surveyor.remembered.write), name="remember")
-
-    def _preload(self, deployment_id: str) -> None:
-        self._surveyor.look_before_a_want(deployment_id, self._writer.state)
-        ticket, answer = self._writer.ask(deployment_id, INFINITY, for_load=True, may_evict=False)
-        if answer is None:
-            self._preloads[deployment_id] = self._writer.answer_of(ticket)
-        else:
-            self._preloads[deployment_id] = done = asyncio.get_running_loop().create_future()
-            done.set_result(answer)
-
-    def _load_report(self, deployment_id: str, answer: Answer) -> LoadReport:
-        model_id = self._writer.known(deployment_id).spec.model_id
-        if isinstance(answer, Refuse):
-            return LoadReport(deployment_id=deployment_id, model_id=model_id, error=answer.why)
-        loaded = self._hands.loaded[deployment_id]
-        return LoadReport(
-            deployment_id=deployment_id, model_id=model_id, load_s=loaded.load_s, memory_bytes=loaded.memory_bytes
-        )
 
 
 class _Leasing:
