@@ -103,7 +103,7 @@ class Rooms:
         self.visitors = 0
         self.left: Callable[[], None] = _nothing
         server = settings.server
-        self.router = Assigner(Router(settings, prepared.profile))
+        self.router = Assigner(Router(settings, prepared.profile), settings.routing.objectives)
         dispatcher = Dispatcher(
             ground.fleet,
             ground.fleet.backends,

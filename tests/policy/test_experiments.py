@@ -84,6 +84,14 @@ def test_what_the_caller_chose_is_no_experiment() -> None:
     assert decided(replace(PAIR, labels=("general",))).assignment is not None
 
 
+def test_who_names_an_objective_has_chosen_too() -> None:
+    settings = parse(f"{MODELS}\nrouting: {{objectives: {{dear: {{strategy: quality, models: [8b]}}}}}}")
+    router = Assigner(Router(settings), settings.routing.objectives)
+    canary = Trial(name="new", kind="canary", control="8b", treatment="3b", ratio=1.0)
+    plan = router.decide(ask(model="dear"), measured(), replace(BOTH, experiments=(canary,)))
+    assert (first(plan), plan.assignment) == ("8b", None)
+
+
 def test_a_broken_arm_keeps_its_requests() -> None:
     broken = replace(BOTH, deployments=(replace(hot("3b"), breaker=Breaker.OPEN), hot("8b")))
     router = Assigner(Router(parse(MODELS)))

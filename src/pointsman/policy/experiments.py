@@ -11,6 +11,7 @@ treat), so a broken arm cannot hide by answering less.
 
 import hashlib
 import unicodedata
+from collections.abc import Container
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -55,22 +56,24 @@ class Router(Protocol):
 
 
 class Assigner:
-    """A router that lets experiments have their say."""
+    """A router that lets experiments have their say. `objectives`: names for a way to choose."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, objectives: Container[str] = ()) -> None:
         self._router = router
+        self._objectives = objectives
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The router's plan, its first candidate changed where an experiment says so.
 
         1. The first experiment that concerns the request: a small/large pair takes `auto`, the others also requests
-           that name the control model. Who names a strategy has chosen for themselves.
+           that name the control model. Who names a strategy or an objective has chosen for themselves.
         2. Both models must be able to answer.
         3. Arm: a small/large pair sends easy requests to the small, hard ones to the large; the rest goes by hash.
         4. The arm's model first, the other next: each stands in for the other.
         """
         plan = self._router.decide(request, signals, world)
-        if not world.experiments or request.limits.strategy or plan.strategy == LAST_RESORT:
+        is_chosen = request.limits.strategy or request.model in self._objectives
+        if not world.experiments or is_chosen or plan.strategy == LAST_RESORT:
             return plan
         for trial in world.experiments:
             if _concerns(trial, request, signals, plan):  # 1
@@ -87,11 +90,12 @@ class Assigner:
             second = trial.treatment
         pool = plan.candidates if arm == CONTROL or other is plan else (*other.candidates, *plan.candidates)
         ranked = _led(pool, first, second) if trial.kind != SHADOW else plan.candidates  # 4
+        without = "Without it: " if ranked[:1] != plan.candidates[:1] else ""
         return replace(
             plan,
             candidates=ranked,
             assignment=_assignment(trial, arm, propensity, ranked),
-            reason=f"Experiment `{trial.name}`: {why}. {plan.reason}",
+            reason=f"Experiment `{trial.name}`: {why}. {without}{plan.reason}",
         )
 
     def _other(self, trial: Trial, request: Request, signals: Signals, world: World) -> Plan:
