@@ -157,33 +157,43 @@ def bernstein(values: Floats, width: float, confidence: float = CONFIDENCE) -> I
 
 
 class _Means:
-    """Mean outcome of a model in the cell of a request. `known` (n, M): where there are enough; `shares` (n,): of the
-    requests like this one, of the same choice, that have an outcome."""
+    """Mean outcome of a model in the cell of a request. `known` (n, M): where there are enough; elsewhere the model's
+    mean over everything is what IPS corrects. `shares` (n,): of the requests like this one, of the same choice, that
+    have an outcome.
+
+    Whether a cell has enough is decided by how many outcomes it was to have, not by how many it has: else means would
+    be used where a model happened to be chosen often, and what is used elsewhere would not make up for that.
+    """
 
     def __init__(self, log: Log, outcomes: Floats) -> None:
-        self._chosen, self._cells = log.chosen, log.cells
-        self._seen = ~np.isnan(outcomes)
+        self._chosen, self._seen = log.chosen, ~np.isnan(outcomes)
         self._filled = np.where(self._seen, outcomes, 0.0)
-        (n, models), rows = log.new.shape, np.arange(len(outcomes))
-        self._level = np.full((n, models), -1)
-        self._mean = np.zeros((n, models))
-        self.shares = np.ones(n)
+        self._cells = np.vstack([log.cells, np.zeros_like(log.cells[:1])])  # the last holds everything
+        rate = max(float(self._seen.mean()), 1e-9) if len(outcomes) else 1.0
+        self._level = np.full(log.new.shape, -1)
+        self._mean = np.zeros(log.new.shape)
+        self.shares = np.full(len(outcomes), rate)
         self._counts: list[Floats] = []
-        for level, cell in reversed(list(enumerate(log.cells))):  # the finest comes last and wins
-            size = int(cell.max()) + 1 if n else 0
-            count, total, asked = (np.zeros((size, models)) for _ in range(3))
-            np.add.at(count, (cell, log.chosen), self._seen)
-            np.add.at(total, (cell, log.chosen), self._filled)
-            np.add.at(asked, (cell, log.chosen), 1.0)
-            enough = count[cell] >= LEAST
+        for level, cell in reversed(list(enumerate(self._cells))):  # the finest comes last and wins
+            count, total, hoped, asked = self._sums(cell, log, rate)
+            is_last = level == len(log.cells)
+            enough = (count[cell] >= 2) & ((hoped[cell] >= LEAST) | is_last)
             self._level = np.where(enough, level, self._level)
             self._mean = np.where(enough, total[cell] / np.maximum(count[cell], 1.0), self._mean)
-            share = count[cell, log.chosen] / np.maximum(asked[cell, log.chosen], 1.0)
-            self.shares = np.where(enough[rows, log.chosen], share, self.shares)
+            alike, there = asked[cell, log.chosen], count[cell, log.chosen]
+            self.shares = np.where((alike * rate >= LEAST) & (there > 0), there / np.maximum(alike, 1.0), self.shares)
             self._counts.insert(0, count)
-        overall = self._seen.mean() if n else 1.0
-        self.shares = np.where(self._level[rows, log.chosen] < 0, max(overall, 1e-9), self.shares)
-        self.known: Flags = self._level >= 0
+        self.known: Flags = (self._level >= 0) & (self._level < len(log.cells))
+
+    def _sums(self, cell: Ints, log: Log, rate: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """By cell and model: outcomes, their total, how many there were to be, and how often it was chosen."""
+        shape = (int(cell.max()) + 1 if len(cell) else 0, log.new.shape[1])
+        count, total, hoped, asked = (np.zeros(shape) for _ in range(4))
+        np.add.at(count, (cell, log.chosen), self._seen)
+        np.add.at(total, (cell, log.chosen), self._filled)
+        np.add.at(hoped, cell, log.old * rate)
+        np.add.at(asked, (cell, log.chosen), 1.0)
+        return count, total, hoped, asked
 
     def doubly_robust(self, new: Floats, reach: Floats, known: Floats) -> tuple[float, Floats]:
         """The estimate, and each request's influence on it, `(n,)`."""
