@@ -1,4 +1,4 @@
-"""The documents that are made from the code: settings reference, JSON Schema, OpenAPI.
+"""The documents that are made from the code: settings reference, JSON Schema, OpenAPI, endpoints.
 
 `scripts/docs.py` writes them; `scripts/docs.py --check` writes nothing and shows what would change (exit status 1).
 A further document is one line of DOCUMENTS.
@@ -7,6 +7,7 @@ A further document is one line of DOCUMENTS.
 import difflib
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from pointsman import settings
-from pointsman.clock import SystemClock
-from pointsman.edge.admin import Admin, Change
-from pointsman.edge.admin_routes import add_admin_routes
-from pointsman.edge.experiment_routes import add_experiment_routes
-from pointsman.edge.gate import Gate
-from pointsman.edge.shell import build_shell
-from pointsman.experiments.controller import Experiments
-from pointsman.fleet.hardware import HostHardware
-from pointsman.fleet.loop import Fleet
+from pointsman.app import App
 from pointsman.settings_file import ENV_PREFIX
-from pointsman.types import ModelCard, World
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -39,6 +31,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("routing.rules[]", settings.RuleSettings),
     ("routing.rules[].set", settings.RuleSet),
     ("routing.weights.*", settings.StrategyWeights),
+    ("rag", settings.RagSettings),
     ("cache", settings.CacheSettings),
     ("cache.semantic", settings.SemanticSettings),
     ("experiments[]", settings.ExperimentSettings),
@@ -153,43 +146,45 @@ class Reference:
         return " ".join(("URL" if field.get("format") == "uri" else words[field["type"]], ", ".join(bounds))).strip()
 
 
-class EmptyDesk:
-    """A desk without models: enough for routes to describe themselves."""
-
-    settings = settings.parse("models: [{id: none, backend: openai, url: 'http://127.0.0.1'}]")
-    cards: tuple[ModelCard, ...] = ()
-
-    def world(self) -> World:
-        return World()
-
-    def metrics(self) -> bytes:
-        return b""
-
-    def statistics(self) -> object:
-        return None
-
-
-class EmptyOffice(EmptyDesk):
-    """An operator's desk where nothing can be done; the same purpose."""
-
-    def point(self, alias: str, model_id: str) -> None: ...
-
-    def estimated_bytes(self, deployment_id: str) -> int:  # noqa: ARG002  # the protocol's name
-        return 0
-
-    def log_path(self, deployment_id: str) -> Path | None:  # noqa: ARG002  # the same
-        return None
-
-    def administered(self, change: Change) -> None: ...
-
-
 def openapi() -> Any:
-    clock = SystemClock()
-    fleet = Fleet((), {}, settings.FleetSettings.model_construct(), clock, HostHardware())
-    shell = build_shell(EmptyDesk())
-    add_admin_routes(shell, Admin(EmptyOffice(), fleet, Gate()))
-    add_experiment_routes(shell, Experiments(clock, None, lambda _: None), Gate())
-    return shell.openapi()
+    """Of a whole app, so that no route can be forgotten."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = {"cache_dir": folder, "models": [{"id": "none", "backend": "openai", "url": "http://127.0.0.1"}]}
+        return App(settings.parse(json.dumps(tree))).shell.openapi()
+
+
+API_HEADER = """# HTTP API
+
+Every endpoint, as the [OpenAPI document](openapi.json) has it; a running server shows it at `/docs`. The official
+OpenAI and Anthropic clients work as they are: give them the base URL `http://127.0.0.1:8001/v1` (OpenAI) or
+`http://127.0.0.1:8001` (Anthropic). Errors are OpenAI's error object, on Anthropic's paths Anthropic's: a code, the
+field at fault, and what to do ([troubleshooting](troubleshooting.md) has every code).
+
+- `model` is a model's id, an alias, an objective, or `auto`.
+- What is known of a request goes with it in the body member `x-routing`: hints (`use_case`, `intent`, `language`,
+  `complexity`, `query_type`, `entities`, `context_docs`) and limits (`deadline_s`, `max_latency_s`,
+  `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
+- Every answer tells how it was routed: `x-routing-metadata`, in the body where that is JSON, and as a header.
+- `x-request-id` is taken over where it is sent, and always returned; `traceparent` likewise.
+- A key goes into `Authorization: Bearer …` or `x-api-key`. Operators' paths have a key of their own
+  (`server.admin_key_env`); without one they answer on the loopback address only.
+
+This page is made by `make docs`.
+"""
+OPERATORS = ("/models", "/aliases", "/admin", "/console", "/v1/experiments")
+
+
+def api() -> str:
+    """Endpoints in two tables: what callers ask, what operators ask."""
+    tables: dict[str, list[str]] = {"For callers": [], "For operators": []}
+    for path, operations in openapi()["paths"].items():
+        heading = "For operators" if path.startswith(OPERATORS) else "For callers"
+        for method, operation in operations.items():
+            tables[heading].append(f"| `{method.upper()} {path}` | {operation['summary']} |")
+    parts = [API_HEADER]
+    for heading, rows in tables.items():
+        parts.append("\n".join((f"## {heading}\n", "| endpoint | |", "|---|---|", *rows, "")))
+    return "\n".join(parts)
 
 
 def as_json(value: object) -> str:
@@ -197,6 +192,7 @@ def as_json(value: object) -> str:
 
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
+    "api.md": api,
     "configuration.md": lambda: str(Reference()),
     "openapi.json": lambda: as_json(openapi()),
     "pointsman.schema.json": lambda: as_json(settings.schema()),

@@ -13,13 +13,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-import uvicorn
-
 from pointsman import __version__
 from pointsman.admission.control import Admission
 from pointsman.admission.counters import counters_of
 from pointsman.backends.base import Toolbox
-from pointsman.backends.managed import ManagedBackend
 from pointsman.bookkeeping import Books
 from pointsman.cache.build import build_cache
 from pointsman.cache.exact import Cache, NoCache
@@ -32,9 +29,11 @@ from pointsman.edge.console.routes import Console, add_console_routes
 from pointsman.edge.experiment_routes import add_experiment_routes
 from pointsman.edge.gate import Gate
 from pointsman.edge.jobs import Jobs
+from pointsman.edge.leaving import Leaving
 from pointsman.edge.ledger_routes import add_ledger_routes
 from pointsman.edge.rag import add_rag_routes
-from pointsman.edge.shell import build_shell
+from pointsman.edge.reload_routes import add_reload_routes
+from pointsman.edge.shell import Condition, build_shell
 from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
@@ -43,8 +42,6 @@ from pointsman.experiments.controller import Experiments
 from pointsman.experiments.course import Experiment
 from pointsman.experiments.shadow import Copies
 from pointsman.fleet.hardware import HostHardware
-from pointsman.fleet.loop import Fleet
-from pointsman.fleet.remembered import Remembered
 from pointsman.gateway import Gateway
 from pointsman.ledger.alerts import Alerts
 from pointsman.ledger.conversations import Conversations
@@ -66,16 +63,14 @@ from pointsman.reading_room import ReadingRoom
 from pointsman.redact import Redactor
 from pointsman.reload import ConfigFile, Reloader
 from pointsman.rooms import Ground, Prepared, Rooms, prepare, second_stage_of
+from pointsman.server import Server
 from pointsman.settings import ManagedBase, Settings, sources_of
 from pointsman.sources.store import WeightStore
 from pointsman.standing import Standing
 from pointsman.types import DeploymentView, ModelCard, Tier, World
 from pointsman.types_record import Record
 
-BACKLOG = 2048
-KEEP_ALIVE_S = 75
 LOG_FOLDER = "logs"
-FIGURES_FILE = "measured.json"
 EXPERIMENTS_FILE = "experiments.json"
 COLD_START_S = 20.0
 
@@ -96,7 +91,7 @@ class App:
         self.weights = WeightStore.of(settings, self.clock)
         self._hardware = HostHardware()
         self.standing = Standing(self._toolbox(settings))
-        self.fleet = self._build_fleet(settings)
+        self.fleet = self.standing.fleet(settings, self.clock, self._hardware, self.log.event)
         self.stats = Stats(names, self.clock.unix())
         self._metrics = Metrics(names, self.fleet.world, __version__)
         self._metrics.fleet.watch_gpus(self._gpus)
@@ -120,7 +115,8 @@ class App:
             self, self.fleet, self.standing, self.clock, self.log.event, self._metrics.config, config
         )
         self.admin = Admin(self, self.fleet, Gate.of(settings.server.admin_key_env, os.environ), self.hide)
-        self._server: uvicorn.Server | None = None
+        self._server: Server | None = None
+        self.leaving = Leaving()
         self._library = ReadingRoom(settings, lambda: self.rooms, self.clock)
         self.site = self._build_site()
 
@@ -134,20 +130,6 @@ class App:
             log_dir=settings.cache_path() / LOG_FOLDER,
             gpu_bytes=tuple((gpu.index, gpu.total_bytes) for gpu in self._hardware.gpus()),
             oom_kills=self._hardware.oom_kills,
-        )
-
-    def _build_fleet(self, settings: Settings) -> Fleet:
-        """Every deployment under one budget."""
-        backends = self.standing.open(settings)
-        return Fleet(
-            tuple(spec for one in self.standing.placed.values() for spec in one.specs()),
-            backends,
-            settings.fleet,
-            self.clock,
-            self._hardware,
-            missing_bytes=self._missing_bytes,
-            remembered=self._remembered(settings),
-            drain_timeout_s=settings.server.drain_timeout_s,
         )
 
     def _build_admission(self, settings: Settings) -> Admission:
@@ -179,6 +161,7 @@ class App:
             newsroom=self._newsroom,
             tell=self.log.event,
             clock=self.clock,
+            ratio=self.experiments.ratio,
         )
         books.subscribe(self.experiments)
         return books
@@ -203,24 +186,11 @@ class App:
         opinion, encoding = second_stage_of(settings)
         return SecondStage(E5, opinion, encoding, self.clock, self._metrics.encoder)
 
-    def _remembered(self, settings: Settings) -> Remembered:
-        """What earlier runs measured."""
-        models = {name: one.model for one in self.standing.placed.values() for name in one.names}
-        remembered = Remembered.of_models(settings.cache_path() / FIGURES_FILE, models)
-        if remembered.problem:
-            message = f"measured figures of earlier runs are ignored: {remembered.problem}"
-            self.log.event(Event(name="figures_ignored", message=message, level="warning"))
-        return remembered
-
-    def _missing_bytes(self, deployment_id: str) -> int:
-        """What would have to be fetched before a deployment could start."""
-        backend = self.fleet.backends[deployment_id]
-        return backend.missing_bytes() if isinstance(backend, ManagedBackend) else 0
-
     def _build_site(self) -> Site:
-        shell = build_shell(self, self.hide)
+        shell = self.shell = build_shell(self, self.hide, self.condition)
         add_rag_routes(shell, self._library.rag, self._library.tenant)
         add_admin_routes(shell, self.admin)
+        add_reload_routes(shell, self.admin.gate, self.reloader.reload, lambda: self.reloader.status)
         add_experiment_routes(shell, self.experiments, self.admin.gate)
         add_ledger_routes(shell, self.books, self.admin.gate)
         look = Look(
@@ -241,6 +211,7 @@ class App:
             clock=self.clock,
             faults=self.log,
             hide=self.hide,
+            leaving=self.leaving,
         )
 
     # What follows from one settings tree.
@@ -289,6 +260,7 @@ class App:
         self.ledger.names = names
         self._metrics.know(names)
         self.stats.know(names)
+        self.books.know(names)
         self._latencies.keep({name for rooms in living for name in rooms.names})
 
     @property
@@ -335,24 +307,9 @@ class App:
         await self.weights.learn_sizes(source for model in self.settings.models for _, source in sources_of(model))
         self.fleet.survey()
 
-    def server(self) -> uvicorn.Server:
-        """The HTTP server of this app; signals and the listening socket are the caller's."""
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self.site,
-                loop="none",
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=int(self.settings.server.drain_timeout_s),
-            )
-        )
+    def server(self) -> Server:
+        """The HTTP server of this app; the listening socket is the caller's."""
+        self._server = Server(self.site, self.leaving, self.clock, lambda: self.settings.server, self.fleet.hurry)
         return self._server
 
     # The console's Look.
@@ -364,7 +321,11 @@ class App:
 
     def is_leaving(self) -> bool:
         """Whether the server has been told to stop."""
-        return self._server is not None and self._server.should_exit
+        return self.leaving.is_begun or (self._server is not None and self._server.should_exit)
+
+    def condition(self) -> Condition:
+        """Of the process, for who asks whether it is ready and what is in force."""
+        return Condition(self.is_leaving(), self.reloader.status, self.reloader.late)
 
     # The shell's Desk.
 
