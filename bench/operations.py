@@ -31,9 +31,11 @@ from typing import Any
 import aiohttp
 
 from bench import operations_figures as figures
+from bench.fleet.page import rewrite
 from bench.operations_world import AGAIN, CHANGED, JUDGED, KEYS, MODELS, Ask, Happened, World, drawn, drawn_for
 from bench.processes import Child, free_port
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "ledger.md"
 MONEY = 1e-6
 SLACK_S = 0.010
 QUALITY = 0.06
@@ -317,17 +319,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help=f"the table into {PAGE.name}")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="pointsman-operations-") as folder:
         began_s = time.perf_counter()
         compared = asyncio.run(Bench(Path(folder), options.requests, options.seed).run())
         took_s = time.perf_counter() - began_s
-    print(table(compared))
-    print(f"\n{options.requests} requests, {took_s:.0f} s, {sum(map(len, compared.rows.values()))} figures compared")
-    for wrong in compared.wrong:
-        print(f"WRONG  {wrong}")
-    print("every figure agrees" if not compared.wrong else f"{len(compared.wrong)} do not agree")
+    count = sum(map(len, compared.rows.values()))
+    verdict = "every figure agrees" if not compared.wrong else f"{len(compared.wrong)} do not agree"
+    said = f"{options.requests} requests, {took_s:.0f} s, {count} figures compared: {verdict}."
+    print(table(compared), *(f"WRONG  {wrong}" for wrong in compared.wrong), said, sep="\n")
+    if options.write:
+        rewrite(PAGE, "operations", f"{said}\n\n```text\n{table(compared)}\n```")
     return bool(compared.wrong)
 
 
