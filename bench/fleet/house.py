@@ -52,7 +52,7 @@ class House:
                 raise RuntimeError(f"{model.id}: {reply.status} {said[:300]!r}")
 
     def estimated_bytes(self, model: Model) -> int:
-        return self.app.backends[model.id].footprint().total_bytes
+        return self.app.fleet.backends[model.id].footprint().total_bytes
 
     def measured_bytes(self, model: Model) -> int:
         """Resident memory of its process and what that started, as if alone on the machine; 0 where it does not run."""
@@ -60,7 +60,7 @@ class House:
         return alone_bytes(tree(pid)) if pid else 0
 
     def can_sleep(self, model: Model) -> bool:
-        backend = self.app.backends[model.id]
+        backend = self.app.fleet.backends[model.id]
         return isinstance(backend, Sleeper) and backend.can_sleep
 
     async def forget_files(self, model: Model) -> None:

@@ -118,7 +118,7 @@ async def compare(models: tuple[LlamaCppModel, ...], requests: int, every_s: flo
     names = [model.id for model in models]
     async with house(models, memory_budget_gb=64) as one:
         each_bytes = max(one.estimated_bytes(model) for model in models)
-        swapper = Swapper(one.app.backends, ROOM)
+        swapper = Swapper(one.app.fleet.backends, ROOM)
         try:
             outcome = await drive(swapper.lend, names, requests, every_s)
         finally:

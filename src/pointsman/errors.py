@@ -65,6 +65,10 @@ NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading somebody else's bytes as JSON may raise; the last where it is nested a thousand deep."""
 
 
+DRAINING = "draining"
+"""The code of what is refused or cut because the server stops."""
+
+
 class PointsmanError(Exception):
     """Base. `message` says what, where and what to do; `param` names the field at fault in the caller's words."""
 

@@ -34,7 +34,7 @@ from pointsman.ledger.config_metrics import ConfigMetrics
 from pointsman.ledger.lines import Event, Level
 from pointsman.rooms import Prepared, Rooms, prepare
 from pointsman.settings import Model, Settings, parse, text_of
-from pointsman.settings_changes import Changes, changes_between, kept, process_of
+from pointsman.settings_changes import Changes, ConfigStatus, changes_between, kept, process_of
 from pointsman.standing import Built, Placed, Standing
 from pointsman.types import Value
 
@@ -72,17 +72,6 @@ class ConfigFile:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-class ConfigStatus(Value, frozen=True):
-    """What is in force. `last_error`: why the file as it is now, or a replacement, could not be used; empty: all is as
-    the file says. `replacing`: models whose new process is being started."""
-
-    loaded_unix_s: float
-    sha256: str = ""
-    last_error: str = ""
-    reloads: int = 0
-    replacing: tuple[str, ...] = ()
 
 
 class House(Protocol):
@@ -125,10 +114,16 @@ class Reloader:
         self._wanted = house.rooms.settings
         self._old: list[Rooms] = []
         self._swaps: dict[str, Swap] = {}
+        self._late: set[str] = set()
         self._jobs = Jobs()
         self._turn = asyncio.Lock()
         self._status = ConfigStatus(loaded_unix_s=clock.unix(), sha256=file.hash() if file else "")
         metrics.loaded(self._status.loaded_unix_s)
+
+    @property
+    def late(self) -> frozenset[str]:
+        """Models whose process this or an earlier reload has brought."""
+        return frozenset(self._late)
 
     @property
     def status(self) -> ConfigStatus:
@@ -197,9 +192,9 @@ class Reloader:
                 continue
             handled = seen
             sha256 = await asyncio.to_thread(file.hash)
-            if sha256 != tried:
-                tried = sha256
+            if sha256 not in (tried, self._status.sha256):
                 await self._try("the file has changed")
+            tried = sha256
 
     # ------------------------------------------------------------ what changes
 
@@ -233,6 +228,7 @@ class Reloader:
         if self._wanted.fleet != wanted.fleet:
             self._fleet.govern(wanted.fleet)
         self._wanted = wanted
+        self._late = (self._late | fresh.keys()) & placed.keys()
         self._enter(rooms, placed)
         for name in fresh:
             if name in waiting:

@@ -38,6 +38,17 @@ CALLS = ("first_byte_timeout_s", "idle_timeout_s")
 """Of `retry`: what a deployment's connection is made with, once."""
 
 
+class ConfigStatus(Value, frozen=True):
+    """What is in force. `last_error`: why the file as it is now, or a replacement, could not be used; empty: all is as
+    the file says. `replacing`: models whose new process is being started."""
+
+    loaded_unix_s: float = 0.0
+    sha256: str = ""
+    last_error: str = ""
+    reloads: int = 0
+    replacing: tuple[str, ...] = ()
+
+
 class Changes(Value, frozen=True):
     """Ids of models, names of other sections, and dotted paths of what waits for a restart.
 

@@ -5,7 +5,7 @@ Two definitions of one model live side by side while the one takes over from the
 is given again once it is free, so that there are never more of them than of deployments at once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,18 @@ from typing import Any
 import msgspec
 
 from pointsman.backends.base import Backend, Toolbox
+from pointsman.backends.managed import ManagedBackend
 from pointsman.backends.registry import build
-from pointsman.fleet.loop import DeploymentSpec
+from pointsman.clock import Clock
+from pointsman.fleet.hardware import Hardware
+from pointsman.fleet.loop import DeploymentSpec, Fleet
+from pointsman.fleet.remembered import Remembered
+from pointsman.ledger.lines import Event
 from pointsman.settings import Model, Settings
 from pointsman.settings_changes import process_of
 from pointsman.types import Value
+
+FIGURES_FILE = "measured.json"
 
 
 class Placed(Value, frozen=True):
@@ -31,6 +38,11 @@ class Placed(Value, frozen=True):
         return tuple(DeploymentSpec.of(name, self.model) for name in self.names)
 
 
+def _missing_bytes(backend: object) -> int:
+    """What would have to be fetched before a start."""
+    return backend.missing_bytes() if isinstance(backend, ManagedBackend) else 0
+
+
 Built = tuple[Placed, Mapping[str, Backend]]
 
 
@@ -41,11 +53,29 @@ class Standing:
         self._toolbox = toolbox
         self.placed: Mapping[str, Placed] = {}
 
-    def open(self, settings: Settings) -> dict[str, Backend]:
-        """The first deployments of all. Raises ConfigError."""
+    def fleet(self, settings: Settings, clock: Clock, hardware: Hardware, tell: Callable[[Event], None]) -> Fleet:
+        """The first deployments of all, under one budget. `tell` hears where what earlier runs measured is no use.
+
+        Raises ConfigError.
+        """
         built = [self.build(model, settings, ()) for model in settings.models]
         self.placed = {one.model.id: one for one, _ in built}
-        return {name: backend for _, backends in built for name, backend in backends.items()}
+        models = {name: one.model for one in self.placed.values() for name in one.names}
+        remembered = Remembered.of_models(settings.cache_path() / FIGURES_FILE, models)
+        if remembered.problem:
+            message = f"measured figures of earlier runs are ignored: {remembered.problem}"
+            tell(Event(name="figures_ignored", message=message, level="warning"))
+        fleet = Fleet(
+            tuple(spec for one in self.placed.values() for spec in one.specs()),
+            {name: backend for _, backends in built for name, backend in backends.items()},
+            settings.fleet,
+            clock,
+            hardware,
+            missing_bytes=lambda name: _missing_bytes(fleet.backends[name]),
+            remembered=remembered,
+            drain_timeout_s=settings.server.drain_timeout_s,
+        )
+        return fleet
 
     def build(self, model: Model, settings: Settings, taken: Collection[str]) -> Built:
         """Its backends, under names that are not `taken`; nothing is started. Raises ConfigError."""

@@ -23,7 +23,7 @@ def app_of(folder: Path) -> App:
 def test_the_first_admission_knows_what_the_last_run_measured(tmp_path: Path) -> None:
     async def run() -> tuple[int, float | None]:
         first = app_of(tmp_path)
-        backend, models = first.backends["m"], {"m": first.settings.models[0]}
+        backend, models = first.fleet.backends["m"], {"m": first.settings.models[0]}
         remembered = Remembered.of_models(tmp_path / "measured.json", models)
         remembered.keep("m", backend.footprint().weights_bytes, Figures(host_bytes=3 * GB, load_s=4.5))
         remembered.write()

@@ -42,15 +42,20 @@ def config_path(given: Path | None) -> Path:
     return local if local.is_file() else shipped_config()
 
 
-def load_or_exit(given: Path | None, host: str | None = None, port: int | None = None) -> Settings:
-    """The settings, or exit 2 with every problem on a line of its own. Options count as environment overrides."""
+def environ_of(host: str | None, port: int | None) -> dict[str, str]:
+    """The environment with the options laid over it."""
     environ = dict(os.environ)
     if host is not None:
         environ["POINTSMAN_SERVER__HOST"] = host
     if port is not None:
         environ["POINTSMAN_SERVER__PORT"] = str(port)
+    return environ
+
+
+def load_or_exit(given: Path | None, host: str | None = None, port: int | None = None) -> Settings:
+    """The settings, or exit 2 with every problem on a line of its own. Options count as environment overrides."""
     try:
-        return settings_module.load(config_path(given), environ)
+        return settings_module.load(config_path(given), environ_of(host, port))
     except ConfigError as error:
         show_problems(error)
         raise typer.Exit(2) from None

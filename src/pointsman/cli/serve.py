@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pointsman.cli.common import ConfigOption, config_path, load_or_exit, profile_or_exit, show_problems
+from pointsman.cli.common import ConfigOption, config_path, environ_of, load_or_exit, profile_or_exit, show_problems
 from pointsman.errors import ConfigError
 from pointsman.settings import Settings
 
@@ -31,9 +31,10 @@ def serve(
     import uvloop
 
     from pointsman.app import App
+    from pointsman.reload import ConfigFile
 
     try:
-        app = App(settings)
+        app = App(settings, config=ConfigFile(config_path(config), environ_of(host, port)))
     except ConfigError as error:
         listener.close()
         show_problems(error)
@@ -77,10 +78,9 @@ async def _pull(app: "App", console: Console) -> None:
 
 async def _run(app: "App", listener: socket.socket, console: Console, config_name: str) -> None:
     server = app.server()
-    # uvicorn raises the signal anew once it has drained; these keep it from ending us before the children are stopped.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    server.take_signals()
     async with app.running():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reloader.begin, "SIGHUP")
         banner = asyncio.create_task(_banner(app, listener, console, config_name))
         try:
             await server.serve(sockets=[listener])

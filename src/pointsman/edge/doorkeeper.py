@@ -19,7 +19,7 @@ from pointsman.errors import RequestError
 from pointsman.settings import KeySettings
 
 OPEN = frozenset({"/health", "/ready"})
-OPERATORS = ("/models", "/aliases", "/console", "/v1/experiments/", "/v1/model-routing/reset")
+OPERATORS = ("/admin/", "/models", "/aliases", "/console", "/v1/experiments/", "/v1/model-routing/reset")
 TENANT = "pointsman.tenant"
 """Under which the site's scope says whose key let a request in; "" where none is asked for."""
 MOST_REMEMBERED = 64

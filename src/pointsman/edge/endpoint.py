@@ -3,6 +3,7 @@
 Invariant: whatever happens, the caller hears exactly one answer or one error, and nothing of the request outlives it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -26,6 +27,7 @@ from pointsman.edge.http import (
     read,
     request_id_of,
 )
+from pointsman.edge.leaving import Leaving
 from pointsman.edge.tracing import Begin, traced
 from pointsman.errors import PointsmanError, RequestError
 from pointsman.redact import Hide, redact
@@ -89,7 +91,9 @@ class Endpoint:
         reword: Callable[[bytes], bytes] | None = None,
         voice: Voice = OPENAI,
         hide: Hide = redact,
+        leaving: Leaving | None = None,
     ) -> None:
+        self._leaving = leaving or Leaving()
         self._hide = hide
         self._reword = reword
         self._voice = voice
@@ -119,6 +123,10 @@ class Endpoint:
                     await self._act(rooms, request, response)
         except ClientLeft:
             return
+        except asyncio.CancelledError:
+            if not self._leaving.caught():
+                raise
+            await response.fail(self._leaving.refusal())
         except PointsmanError as error:
             await response.fail(error)
         except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge, where a bug must still become an answer

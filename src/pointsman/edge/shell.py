@@ -3,6 +3,7 @@
 Knows: what an operator asks. Does not know: how any of it is measured; it reads through the `Desk`.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from pointsman.edge.openapi import describe
 from pointsman.errors import PointsmanError, Refused, RequestError
 from pointsman.redact import Hide, redact
 from pointsman.settings import Settings
+from pointsman.settings_changes import ConfigStatus
 from pointsman.types import Breaker, DeploymentView, Modality, ModelCard, Tier, Value, World
 
 MEDIA_TYPE = "application/json"
@@ -95,6 +97,15 @@ class RouterInfo(Value, frozen=True):
     memory_budget_bytes: int
     memory_used_bytes: int
     statistics: object
+    config: ConfigStatus
+
+
+class Condition(Value, frozen=True):
+    """Of the process: whether it stops, which configuration is in force, which models it has brought `late`."""
+
+    is_leaving: bool = False
+    config: ConfigStatus = ConfigStatus()
+    late: frozenset[str] = frozenset()
 
 
 def health_of(world: World) -> Health:
@@ -162,9 +173,10 @@ def _entry(card: ModelCard, world: World) -> ModelEntry:
     )
 
 
-def is_ready(desk: Desk) -> bool:
-    """Whether every model to be preloaded is hot, or has failed for good and is reported by `/health` instead."""
-    preloaded = {model.id for model in desk.settings.models if getattr(model, "preload", False)}
+def is_ready(desk: Desk, late: frozenset[str] = frozenset()) -> bool:
+    """Whether every model to be preloaded is hot, or has failed for good and is reported by `/health` instead. Nobody
+    waits for `late` ones, which a reload has brought: a server that was ready stays so."""
+    preloaded = {model.id for model in desk.settings.models if getattr(model, "preload", False)} - late
     return all(v.tier is Tier.HOT or v.state == "failed" for v in desk.world().deployments if v.model_id in preloaded)
 
 
@@ -172,7 +184,7 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type=MEDIA_TYPE)
 
 
-def build_shell(desk: Desk, hide: Hide = redact) -> FastAPI:
+def build_shell(desk: Desk, hide: Hide = redact, condition: Callable[[], Condition] | None = None) -> FastAPI:
     """The FastAPI application of the cold routes; its OpenAPI document describes the hot ones too."""
     shell = FastAPI(
         title="Pointsman",
@@ -180,21 +192,24 @@ def build_shell(desk: Desk, hide: Hide = redact) -> FastAPI:
         description="A self-hosted, OpenAI-compatible gateway: every request to the right one of your models.",
         redoc_url=None,
     )
-    _add_status_routes(shell, desk)
+    _add_status_routes(shell, desk, condition or Condition)
     _add_model_routes(shell, desk)
     _add_errors(shell, hide)
     describe(shell)
     return shell
 
 
-def _add_status_routes(shell: FastAPI, desk: Desk) -> None:
+def _add_status_routes(shell: FastAPI, desk: Desk, condition: Callable[[], Condition]) -> None:
     @shell.get("/health", tags=["operation"], summary="All models' health; 200 while the process lives")
     async def health() -> Response:
         return _json(health_of(desk.world()))
 
     @shell.get("/ready", tags=["operation"], summary="200 once every preloaded model is ready, 503 before")
     async def ready() -> Response:
-        if is_ready(desk):
+        now = condition()
+        if now.is_leaving:
+            return _json({"status": "draining"}, 503)
+        if is_ready(desk, now.late):
             return _json({"status": "ready"})
         waiting = {v.id: v.state for v in desk.world().deployments if v.tier is not Tier.HOT}
         return _json({"status": "loading", "waiting_for": waiting}, 503)
@@ -219,6 +234,7 @@ def _add_status_routes(shell: FastAPI, desk: Desk) -> None:
                 memory_budget_bytes=world.budget_bytes,
                 memory_used_bytes=world.used_bytes,
                 statistics=desk.statistics(),
+                config=condition().config,
             )
         )
 

@@ -12,11 +12,12 @@ from pointsman.edge.anthropic import Anthropic, countable, token_count
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import Dialect, in_dialect
-from pointsman.edge.doorkeeper import TENANT
+from pointsman.edge.doorkeeper import OPEN, TENANT
 from pointsman.edge.endpoint import Decode, Endpoint, Faults, Rooms
 from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
+from pointsman.edge.leaving import Leaving
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
 from pointsman.edge.rag import Rag
 from pointsman.edge.rag_documents import decode_document
@@ -63,22 +64,31 @@ class Explained(msgspec.Struct, frozen=True):
 class Site:
     """Hot paths first; a pure-ASGI front, so that no middleware of the shell is paid for on the hot path."""
 
-    def __init__(self, hot: Mapping[str, Asgi], shell: Asgi, rooms: Callable[[], Rooms], hide: Hide = redact) -> None:
+    def __init__(
+        self, hot: Mapping[str, Asgi], shell: Asgi, rooms: Callable[[], Rooms], leaving: Leaving, hide: Hide = redact
+    ) -> None:
         self._hot = hot
+        self._leaving = leaving
         self._hide = hide
         self._shell = shell
         self._rooms = rooms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._hot.get(scope["path"]) if scope["type"] == "http" else None
-        if endpoint is None and scope["type"] == "http":
-            try:
+        if scope["type"] != "http":
+            await self._shell(scope, receive, send)
+            return
+        endpoint = self._hot.get(scope["path"])
+        try:
+            if self._leaving.is_closed and scope["path"] not in OPEN:
+                raise self._leaving.refusal()
+            if endpoint is None:
                 owner = self._rooms().door.admit(scope)
                 scope[TENANT] = owner.name if owner else ""
-            except PointsmanError as error:
-                await Response(send, request_id_of(scope), hide=self._hide).fail(error)
-                return
-        await (endpoint or self._shell)(scope, receive, send)
+        except PointsmanError as error:
+            await Response(send, request_id_of(scope), hide=self._hide).fail(error)
+            return
+        with self._leaving:
+            await (endpoint or self._shell)(scope, receive, send)
 
 
 def build_site(
@@ -90,10 +100,11 @@ def build_site(
     rag: Rag | None = None,
     begin: Begin | None = None,
     hide: Hide = redact,
+    leaving: Leaving | None = None,
 ) -> Site:
     """The site: the corridor's endpoints, the dry run, the shell for the rest. `rooms`: those of the tree in force;
     `rag`: documents and questions of them; `begin`: the trace a request stands in; `hide`: what errors are told
-    through."""
+    through; `leaving`: whether new requests are still taken."""
 
     async def answer(own: Rooms, request: Request, response: Response) -> None:
         is_spoken = request.stream and request.kind in SPOKEN
@@ -113,7 +124,8 @@ def build_site(
         explained = Explained.of(request, await own.gateway.explain(request))
         await response.whole(200, JSON, as_json(explained))
 
-    endpoint = partial(Endpoint, rooms=rooms, begin=begin, clock=clock, faults=faults, hide=hide)
+    leaving = leaving or Leaving()
+    endpoint = partial(Endpoint, rooms=rooms, leaving=leaving, begin=begin, clock=clock, faults=faults, hide=hide)
     hot: dict[str, Asgi] = {path: endpoint(decode, answer) for path, decode in ANSWERED}
     hot["/v1/chat/completions"] = endpoint(decode_chat, answer, fetches=True)
     for path, dialect in DIALECTS:
@@ -124,4 +136,4 @@ def build_site(
         hot["/v1/rag/ingest"] = endpoint(decode_document, rag.ingest)
         hot["/v1/rag/query"] = endpoint(decode_chat, rag.ask, reword=to_chat)
     hot["/v1/route"] = endpoint(decode_route, explain)
-    return Site(hot, shell, rooms, hide)
+    return Site(hot, shell, rooms, leaving, hide)

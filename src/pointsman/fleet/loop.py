@@ -330,6 +330,10 @@ class Fleet:
         self._prober.interval_s = settings.probe_interval_s
         self._writer.apply(Govern(at_s=now_s, rules=rules, budget_bytes=budget_bytes, gpu_budgets=gpu_budgets))
 
+    def hurry(self) -> None:
+        """Wait for nobody any more when it is left."""
+        self._drain_timeout_s = 0.0
+
     def is_resident(self, deployment_id: str) -> bool:
         """Whether it holds memory, or is attached. Raises RequestError."""
         return self._writer.known(deployment_id).is_resident

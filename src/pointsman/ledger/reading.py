@@ -6,7 +6,7 @@ Invariant: every function returns a member of a closed vocabulary or a name out 
 import asyncio
 from typing import NamedTuple
 
-from pointsman.errors import TABLE, PointsmanError
+from pointsman.errors import DRAINING, TABLE, PointsmanError
 from pointsman.ledger.watch import WatchedEvents
 from pointsman.types import Attempt, Intent, Outcome, Plan, Signals, UseCase
 
@@ -27,13 +27,16 @@ class Ending(NamedTuple):
 def ending_of(error: BaseException | None, reply_status: int | None, stream: WatchedEvents | None) -> Ending:
     """The one ending. `error` is what unwound the request, else what the stream raised and someone caught.
 
-    1. The client left: success where the stream was complete all the same, else client_closed.
+    1. The client left: success where the stream was complete all the same, else client_closed. Where the server stops
+       and cut it short, as in 2.
     2. An error: by its code; the caller saw 200 where a stream had begun.
     3. No error: a terminal error event, a stream nobody read to its end, an error status relayed, or success.
     """
     error = error if error is not None or stream is None else stream.failure
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return Ending("success", 200, "") if stream is not None and stream.ended else _closed()
+        if stream is not None and stream.ended:
+            return Ending("success", 200, "")
+        return _cut(stream) if error.args == (DRAINING,) else _closed()
     if error is not None or reply_status is None:
         code = error.code if isinstance(error, PointsmanError) and error.code in TABLE else "internal_error"
         return Ending(status_of(code), 200 if stream is not None and stream.events else TABLE[code].http_status, code)
@@ -52,6 +55,11 @@ def _ending_of_reply(reply_status: int, stream: WatchedEvents | None) -> Ending:
         code = "upstream_rejected" if reply_status < 500 else "upstream_error"
         return Ending(status_of(code), reply_status, code)
     return Ending("success", reply_status, "")
+
+
+def _cut(stream: WatchedEvents | None) -> Ending:
+    is_begun = stream is not None and stream.events
+    return Ending(status_of(DRAINING), 200 if is_begun else TABLE[DRAINING].http_status, DRAINING)
 
 
 def _closed() -> Ending:
