@@ -278,12 +278,12 @@ def test_equal_models_share_queries_and_each_query_keeps_its_model() -> None:
 
 def test_equal_instances_share_the_work_and_a_busy_one_comes_last() -> None:
     three = (hot("a", "a1"), hot("a", "a2"), hot("a", "a3"))
-    first = Counter(order(decided(world(*three, ticket=ticket)))[0] for ticket in range(300))
+    first = Counter(order(decided(world(*three), request=ask(f"question {n}")))[0] for n in range(300))
     assert set(first) == {"a1", "a2", "a3"}
-    assert max(first.values()) < 130
+    assert max(first.values()) < 150
     busy = (replace(three[0], in_flight=1), *three[1:])
     assert {order(decided(world(*busy, ticket=ticket)))[-1] for ticket in range(9)} == {"a1"}
-    assert "was drawn with" in decided(world(*three)).reason
+    assert "where this conversation's opening leads" in decided(world(*three)).reason
 
 
 def test_instances_share_one_score_and_those_that_are_not_ready_follow() -> None:

@@ -50,17 +50,16 @@ def heard(d: Deployment, rules: Rules, event: Report) -> dict[str, Any]:
     if breaker is not d.breaker:
         changes["breaker"] = breaker
     if event.first_byte_s is not None and not d.spec.is_managed:
-        changes["latency_s"] = _peak_mean_s(d, event.at_s, event.first_byte_s)
+        changes["latency_s"] = peak_mean_s(d.latency_s, event.at_s - d.latency_at_s, event.first_byte_s)
         changes["latency_at_s"] = event.at_s
     return changes
 
 
-def _peak_mean_s(d: Deployment, now_s: float, took_s: float) -> float:
+def peak_mean_s(known_s: float | None, age_s: float, took_s: float) -> float:
     """Peak-sensitive moving mean (Finagle's peak EWMA): a worse call is believed at once, better ones by and by."""
-    if d.latency_s is None or took_s >= d.latency_s:
+    if known_s is None or took_s >= known_s:
         return took_s
-    share = math.exp((d.latency_at_s - now_s) / LATENCY_MEMORY_S)
-    return took_s + (d.latency_s - took_s) * share
+    return took_s + (known_s - took_s) * math.exp(-age_s / LATENCY_MEMORY_S)
 
 
 def follows_from(d: Deployment, changes: dict[str, Any], now_s: float) -> bool:

@@ -2,14 +2,15 @@
 
 Knows: how busy each instance is and how long it usually takes. Does not know: other models, what the request asks.
 
-1. A conversation goes where its prompt is cached: to the instance that answered the turn before (`World.held_by`), else
-   to the one that its opening's hash prefers (rendezvous hashing: Thaler and Ravishankar 1998), so that gateways that
-   do not know of each other agree; unless that one is above its bound, a quarter more than the mean load (bounded
-   loads: Mirrokni, Thorup and Zadimoghaddam 2018): then to the next in that order that is not.
-2. What begins a conversation goes to the better of two instances drawn by the world's ticket (Mitzenmacher 2001): the
-   one with the lower product of usual time to the first byte and calls under way (Finagle's peak EWMA). Two suffice,
-   and the best of all would draw every gateway to the same one at once.
-3. The others follow as who is asked next, the cheapest first; full ones last.
+Its prompt is read sooner where most of it was read before, so a conversation should stay where it is; and no instance
+should have to do much more than the others. In this order, with a bound of half as much again as the mean load
+(bounded loads: Mirrokni, Thorup and Zadimoghaddam 2018):
+1. the instance that answered the turn before (`World.held_by`), within the bound
+2. of the two that the hash of its opening prefers (rendezvous hashing: Thaler and Ravishankar 1998; gateways that do
+   not know of each other agree on them), those within the bound: the one with the lower product of usual time to the
+   first byte and calls under way (Finagle's peak EWMA; two suffice: Mitzenmacher 2001)
+3. the better of two drawn by the world's ticket: where both are crowded, or nothing was said that could be hashed
+The others follow as who is asked next, the cheapest first; full ones last.
 `bench.balance` compares these rules with round robin and least busy.
 """
 
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 
 from pointsman.types import Breaker, Candidate, DeploymentView, ModelCard, Request, Tier, Value
 
-BOUND = 1.25
+BOUND = 1.5
 UNKNOWN_S = 1.0
 WELL = (Breaker.CLOSED, Breaker.FORCED_CLOSED)
 Open = list[tuple[ModelCard, DeploymentView]]
@@ -35,6 +36,7 @@ class Team(Value, frozen=True):
 
 
 Teams = Mapping[str, Team]
+Costs = Mapping[str, tuple[bool, float]]
 
 
 def teamed(able: Open, request: Request, held_by: str, ticket: int) -> tuple[Open, Teams]:
@@ -74,10 +76,9 @@ def ordered(team: Sequence[DeploymentView], held_by: str, request: Request, tick
         return Team(ids=(team[0].id,))
     usual_s = min((view.latency_s for view in team if view.latency_s is not None), default=UNKNOWN_S)
     costs = {view.id: cost(view, usual_s) for view in team}
-    ranked = sorted(costs, key=costs.__getitem__)
-    first, why = _affine(team, held_by, request) or _of_two(team, costs, ticket)
-    ranked.remove(first)
-    return Team(ids=(first, *ranked), why=why)
+    first, why = _first(team, costs, held_by, request, ticket)
+    others = sorted((name for name in costs if name != first), key=costs.__getitem__)
+    return Team(ids=(first, *others), why=why)
 
 
 def cost(view: DeploymentView, usual_s: float) -> tuple[bool, float]:
@@ -88,21 +89,31 @@ def cost(view: DeploymentView, usual_s: float) -> tuple[bool, float]:
     return busy >= view.slots, latency_s * (busy + 1)
 
 
-def _affine(team: Sequence[DeploymentView], held_by: str, request: Request) -> tuple[str, str] | None:  # 1
-    """Who and why; None where no conversation is under way, or all are above the bound."""
-    if not held_by and not any(turn.role == "assistant" for turn in request.turns):
-        return None
+def _first(
+    team: Sequence[DeploymentView], costs: Costs, held_by: str, request: Request, ticket: int
+) -> tuple[str, str]:
+    """Who, and why."""
     load = {view.id: view.in_flight + view.queued for view in team}
     bound = math.ceil(BOUND * (sum(load.values()) + 1) / len(team))
     free = {view.id for view in team if load[view.id] < min(bound, view.slots)}
-    if held_by in free:
+    if held_by in free:  # 1
         return held_by, f"{held_by} answered the turn before."
-    name = next((name for name in _preferred(team, request) if name in free), "")
-    return (name, f"{name} is where the hash of its opening leads this conversation.") if name else None
+    two = [name for name in _preferred(team, request)[:2] if name in free]
+    if two:  # 2
+        name = min(two, key=costs.__getitem__)
+        return (
+            name,
+            f"{name} is one of the two where this conversation's opening leads, and expected to answer no later.",
+        )
+    drawn = _drawn(team, ticket)  # 3
+    name = min(drawn, key=costs.__getitem__)
+    return name, f"{name} was drawn with {drawn[name == drawn[0]]} and is expected to answer no later."
 
 
 def _preferred(team: Sequence[DeploymentView], request: Request) -> list[str]:
     """By the hash of what stays the same from turn to turn; an instance that joins or leaves moves no other's."""
+    if not any(turn.text for turn in request.turns):
+        return []
     opening = hashlib.blake2b(digest_size=8)
     for turn in request.turns:
         opening.update(turn.text.encode(errors="replace"))
@@ -117,16 +128,12 @@ def _preferred(team: Sequence[DeploymentView], request: Request) -> list[str]:
     return sorted((view.id for view in team), key=drawn, reverse=True)
 
 
-def _of_two(
-    team: Sequence[DeploymentView], costs: Mapping[str, tuple[bool, float]], ticket: int
-) -> tuple[str, str]:  # 2
+def _drawn(team: Sequence[DeploymentView], ticket: int) -> tuple[str, str]:
+    """Two different ones."""
     count = len(team)
     drawn = int.from_bytes(hashlib.blake2b(ticket.to_bytes(8), digest_size=8).digest())
     one, step = drawn % count, 1 + (drawn // count) % (count - 1)
-    two = team[one].id, team[(one + step) % count].id
-    better = min(two, key=costs.__getitem__)
-    other = two[better == two[0]]
-    return better, f"{better} was drawn with {other} and is expected to answer no later."
+    return team[one].id, team[(one + step) % count].id
 
 
 def _is_ready(view: DeploymentView) -> bool:
