@@ -28,7 +28,7 @@ from pointsman.edge.http import Incoming
 from pointsman.edge.openai import decode_chat
 from pointsman.errors import RequestError, UpstreamError
 from pointsman.policy.catalogue import cards_of
-from pointsman.settings import LogSettings, Model, OpenAiModel, RoutingSettings, Settings, sources_of
+from pointsman.settings import LedgerSettings, LogSettings, Model, OpenAiModel, RoutingSettings, Settings, sources_of
 from pointsman.sources.display import pull_with_display
 from pointsman.sources.pull import wanted_of
 from pointsman.sources.store import WeightStore
@@ -151,6 +151,8 @@ def alone(settings: Settings, model_id: str) -> Settings:
         "routing": RoutingSettings.model_validate({"enabled": False, "encoder": {"enabled": False}}),
         "log": LogSettings.model_validate({"level": "error", "requests": False}),
         "aliases": {},
+        "experiments": (),
+        "ledger": LedgerSettings(enabled=False),
         "server": server,
     }
     return settings.model_copy(update=update)
