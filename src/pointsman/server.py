@@ -20,6 +20,7 @@ from pointsman.clock import Clock
 from pointsman.edge.leaving import Leaving
 from pointsman.edge.site import Asgi
 from pointsman.settings import ServerSettings
+from pointsman.wire import Wire
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -42,7 +43,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 site,
                 loop="none",
-                http="httptools",
+                http=Wire,
                 ws="none",
                 lifespan="off",
                 log_config=None,
