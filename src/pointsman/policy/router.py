@@ -260,10 +260,12 @@ def _share(equals: list[Candidate], request: Request, ticket: int, teams: Teams)
         by_model.setdefault(one.model_id, []).append(one)
     ranked = []
     for model_id in by_model if len(by_model) == 1 else sorted(by_model, key=_draw(request)):
-        ranked += [one for one in by_model[model_id] if one.deployment_id in teams]
-        others = [one for one in by_model[model_id] if one.deployment_id not in teams]
-        turn = ticket % len(others) if others else 0
-        ranked += others[turn:] + others[:turn]
+        instances = by_model[model_id]
+        if len(instances) > 1:
+            others = [one for one in instances if one.deployment_id not in teams]
+            turn = ticket % len(others) if others else 0
+            instances = [one for one in instances if one.deployment_id in teams] + others[turn:] + others[:turn]
+        ranked += instances
     return ranked
 
 
