@@ -87,7 +87,7 @@ def instructed(
         turns += (Turn(role="user", text=exchange.question), Turn(role="assistant", text=exchange.answer))
     told += [{"role": turn.role, "content": turn.text} for turn in turns]
     told += [one for one in messages if one["role"] != "system"]
-    assert isinstance(request.payload, JsonPayload)  # noqa: S101  # `to_chat` made it; this is for the type checker
+    assert isinstance(request.payload, JsonPayload)  # noqa: S101  # made by `to_chat`; this is for the type checker
     members = tuple(pair for pair in request.payload.members if pair[0] not in {OWN, "messages"})
     return (
         msgspec.structs.replace(
