@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --ignore-requires-python --require-hashes --no-deps
 SOURCES := src tests bench examples scripts train
 
-.PHONY: install serve tour test check sbom bench bench-fleet transformers train evaluate lock format docs clean
+.PHONY: install serve tour test check sbom bench bench-fleet transformers train evaluate lock format docs verify-operations clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -39,6 +39,9 @@ bench-fleet: $(VENV)/.dev ## load, wake, switch, unload and memory of every engi
 	@$(BIN)/python -m bench.fleet.engines
 
 transformers: $(VENV)/.transformers ## what `backend: transformers` needs, for CPUs; `make test` then tests it too
+
+verify-operations: $(VENV)/.dev ## a real Prometheus beside a gateway under load: rules, and every panel of the dashboards
+	@$(BIN)/python -m scripts.verify_operations
 
 train: $(VENV)/.dev ## the classifier's weights anew, from train/corpus and the public data in DATA=FOLDER
 	@$(BIN)/python -m train.language --data $(DATA)

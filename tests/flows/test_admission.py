@@ -161,6 +161,7 @@ def test_a_configured_name_is_ours(tmp_path: Path) -> None:
     async def scene(client: Client) -> None:
         assert (await client.chat("free", "a", host="ai.example:8001"))[0] == 200
         assert (await client.chat("free", "a", host="localhost"))[0] == 403
+        assert (await client.chat("free", "a", host="127.0.0.1:8001"))[0] == 200  # a scraper knows but the address
 
     play(tmp_path, scene, server={"allowed_hosts": ["ai.example"]})
 

@@ -4,8 +4,9 @@ Knows: the `Host` header, the keys. Does not know: what is behind the door; rate
 
 The decision, numbered as in the code:
 1. `/health` and `/ready` are open: probes have neither keys nor names
-2. a name that is not ours → 403: a page from elsewhere can let its own name point here (DNS rebinding). An address, or
-   `localhost`, is no such name; where `server.allowed_hosts` is set, those are the names
+2. a name that is not ours → 403: a page from elsewhere can let its own name point here (DNS rebinding). An address is
+   no such name, by which a scraper or a probe may ask; `localhost` neither, but where `server.allowed_hosts` is set,
+   those are the names
 3. the operators' paths have a key of their own (`gate`); of the console only what it shows, not its page
 4. a key, where any are configured
 """
@@ -50,7 +51,7 @@ class Doorkeeper:
 
     def _look(self, host: bytes) -> None:
         name = _name_of(host)
-        if name in self._names or (not self._names and (is_loopback(name) or _is_address(name) or not host)):
+        if name in self._names or _is_address(name) or (not self._names and (is_loopback(name) or not host)):
             if len(self._known) < MOST_REMEMBERED:
                 self._known.add(host)
             return
