@@ -36,6 +36,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("cache.semantic", settings.SemanticSettings),
     ("experiments[]", settings.ExperimentSettings),
     ("experiments[].guards", settings.GuardSettings),
+    ("ledger", settings.LedgerSettings),
     ("log", settings.LogSettings),
     ("telemetry", settings.TelemetrySettings),
     ("alerts[]", settings.AlertSettings),

@@ -101,7 +101,7 @@ class ServerSettings(Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     allowed_hosts: tuple[Words, ...] = Field(
-        (), description="Names by which clients may ask; default: addresses and `localhost`."
+        (), description="Names by which clients may ask, beside the address; default: `localhost`."
     )
     max_body_mb: float = Field(32, gt=0, description="Largest request body; a larger one is refused with 413.")
     body_timeout_s: float = Field(30, gt=0, description="A body must have arrived after this long.")

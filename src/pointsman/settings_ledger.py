@@ -39,7 +39,7 @@ class LedgerSettings(Section):
     enabled: bool = Field(True, description="false: statistics and metrics only, nothing on disk.")
     url: StoreUrl | None = Field(
         None,
-        description="`sqlite:FILE`, or a PostgreSQL that several gateways share; default: `ledger.sqlite` in "
+        description="`sqlite:FILE`, or a PostgreSQL that several gateways share; default: the file ledger.sqlite in "
         "`cache_dir`.",
     )
     password_env: Variable | None = Field(None, description="The variable that holds PostgreSQL's password.")
