@@ -1,8 +1,8 @@
-"""The console with traffic in it: `python -m bench.console_demo [--pictures FOLDER]`.
+"""The console with traffic in it: `python -m bench.console_demo [--pictures FOLDER | --docs]`.
 
 Simulated models, started and stopped as children like real ones, and people of ten languages who ask them things, some
 of which fail. With `--pictures` every view is photographed in a headless Chromium, at a desk's and a telephone's width,
-by day and by night; docs/images holds some of those.
+by day and by night; `--docs` writes the few that docs/console.md shows.
 """
 
 import argparse
@@ -34,12 +34,12 @@ def managed(name: str, script: str, gb: float, slots: int, quality: tuple[float,
 
 
 def document(url: str, folder: Path) -> dict[str, Any]:
-    """The settings: what a box with 48 GB might run."""
+    """The settings: more models than there is memory for."""
     far = {"backend": "openai", "url": url}
     return {
         "cache_dir": str(folder),
         "log": {"level": "error", "requests": False},
-        "fleet": {"memory_budget_gb": 48},
+        "fleet": {"memory_budget_gb": 40},
         "cache": {"exact": "all"},
         "aliases": {"small": "llama-3.2-3b", "large": "llama-3.1-8b"},
         "routing": {
@@ -53,7 +53,7 @@ def document(url: str, folder: Path) -> dict[str, Any]:
         },
         "experiments": [
             {"name": "larger-general", "kind": "canary", "control": "llama-3.2-3b", "treatment": "llama-3.1-8b"}
-            | {"ratio": 0.5, "rollout": [0.5, 0.8]},
+            | {"rollout": [0.5, 0.8], "guards": {"latency": 9}},
             {
                 "name": "reasoner-for-code",
                 "kind": "canary",
@@ -97,6 +97,17 @@ SAID = (
     "mujhe python mein ek loop likhna hai",
 )
 DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "images"
+SHOWN = {
+    "traffic-desk-light",
+    "story-desk-dark",
+    "fleet-desk-light",
+    "experiments-desk-dark",
+    "patterns-desk-light",
+} | {
+    f"{view}-phone-{shade}" for view, shade in (("traffic", "dark"), ("playground-route", "light"), ("fleet", "light"))
+}
+QUALITY = 82
 VIEWS = ("traffic", "story", "fleet", "patterns", "experiments", "playground", "playground/route")
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
@@ -111,7 +122,7 @@ def body(rng: random.Random) -> tuple[str, dict[str, Any]]:
     if chance < 0.06:
         return "/v1/embeddings", {"model": "auto", "input": text}
     content: Any = text
-    if chance < 0.12:
+    if chance < 0.09:
         content = [
             {"type": "text", "text": "What is in the picture?"},
             {"type": "image_url", "image_url": {"url": DOT}},
@@ -161,16 +172,19 @@ async def town(folder: Path, count: int) -> AsyncIterator[str]:
             await asyncio.gather(asking, return_exceptions=True)
 
 
-async def photograph(url: str, folder: Path) -> None:
-    """Every view, each way."""
+async def photograph(url: str, folder: Path, *, for_docs: bool) -> None:
+    """Every view, each way; for the documentation only those it shows, small."""
     async with Chromium.started() as browser, browser.page() as page:
         for name, (width, height) in SIZES.items():
             for dark in (False, True):
                 await page.look(width, height, dark=dark)
                 for view in VIEWS:
+                    picture = f"{view.replace('/', '-')}-{name}-{'dark' if dark else 'light'}"
+                    if for_docs and picture not in SHOWN:
+                        continue
                     await show(page, url, view)
-                    shade = "dark" if dark else "light"
-                    await page.picture(folder / f"{view.replace('/', '-')}-{name}-{shade}.png")
+                    path = folder / (f"console-{picture}.webp" if for_docs else f"{picture}.png")
+                    await page.picture(path, quality=QUALITY if for_docs else 0)
         print("complaints:", page.complaints, "strange:", page.strange)
 
 
@@ -197,12 +211,13 @@ async def run(pictures: Path | None, folder: Path, warm_s: float) -> None:
         else:
             pictures.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # one folder, once
             await asyncio.sleep(warm_s)
-            await photograph(url, pictures)
+            await photograph(url, pictures, for_docs=pictures == DOCS)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--docs", action="store_const", const=DOCS, dest="pictures")
     parser.add_argument("--warm", type=float, default=40.0, help="seconds of traffic before the pictures")
     parser.add_argument("--folder", type=Path, default=Path("~/.cache/pointsman/console-demo").expanduser())
     given = parser.parse_args()

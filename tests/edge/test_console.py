@@ -121,6 +121,35 @@ def test_what_others_wrote_is_as_it_came() -> None:
         assert hashlib.sha256(here[name].read_bytes()).hexdigest() == digest, name
 
 
+TEXT = (
+    *((ink, paper) for ink in ("ink", "ink-2", "ink-3") for paper in ("bg", "surface", "sunken", "raised")),
+    *((tone, paper) for tone in ("ok", "warn", "bad", "info", "accent") for paper in ("surface", f"{tone}-soft")),
+    ("idle", "idle-soft"),
+    ("accent-ink", "accent"),
+)
+
+
+def luminance(colour: str) -> float:
+    """Relative, as WCAG 2 defines it; of #rrggbb."""
+    shares = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_text_can_be_read(mode: int) -> None:
+    """Contrast of at least 4.5 (WCAG 2 AA) for text, of 3 for the colours of a plot."""
+    css = (STATIC / "css/tokens.css").read_text(encoding="utf-8")
+    pairs = re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", css)
+    light = {name: luminance(modes[mode]) for name, *modes in pairs}
+    drawn = [(f"kind-{number}", "surface") for number in range(1, 10)]
+    for needed, these in ((4.5, TEXT), (3.0, drawn)):
+        for one, other in these:
+            bright, dim = max(light[one], light[other]), min(light[one], light[other])
+            contrast = (bright + 0.05) / (dim + 0.05)
+            assert contrast >= needed, f"{one} on {other}: {contrast:.2f}"
+
+
 # ---------------------------------------------------------------- who may look
 
 

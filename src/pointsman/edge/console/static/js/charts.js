@@ -64,7 +64,7 @@ function optionsOf({ lines, width, height, format, range, step, time, xRange }) 
   return {
     width,
     height,
-    padding: [8, 4, 0, 0],
+    padding: [8, 14, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     scales: { x: { time: false, range: xRange }, y: { range } },

@@ -18,30 +18,30 @@ export function language(code) {
 export function duration(s) {
   if (s === null || s === undefined || Number.isNaN(s)) return "—";
   const ms = s * 1000;
-  if (ms < 0.95) return `${Math.round(ms * 1000)} µs`;
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (s < 10) return `${s.toFixed(2)} s`;
-  if (s < 100) return `${s.toFixed(1)} s`;
+  if (ms < 0.95) return `${Math.round(ms * 1000)}\u00a0µs`;
+  if (ms < 10) return `${ms.toFixed(1)}\u00a0ms`;
+  if (ms < 1000) return `${Math.round(ms)}\u00a0ms`;
+  if (s < 10) return `${s.toFixed(2)}\u00a0s`;
+  if (s < 100) return `${s.toFixed(1)}\u00a0s`;
   return span(s);
 }
 
 export function span(s) {
-  if (s < 60) return `${Math.round(s)} s`;
-  if (s < 3600) return `${Math.round(s / 60)} min`;
-  if (s < 86400) return `${(s / 3600).toFixed(1)} h`;
-  return `${(s / 86400).toFixed(1)} d`;
+  if (s < 60) return `${Math.round(s)}\u00a0s`;
+  if (s < 3600) return `${Math.round(s / 60)}\u00a0min`;
+  if (s < 86400) return `${(s / 3600).toFixed(1)}\u00a0h`;
+  return `${(s / 86400).toFixed(1)}\u00a0d`;
 }
 
 // A figure and its unit, apart, for a tile.
 export function parts(text) {
-  const at = text.indexOf(" ");
-  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+  const [figure, unit = ""] = text.split("\u00a0");
+  return [figure, unit];
 }
 
 export function bytes(n) {
   if (n === null || n === undefined) return "—";
-  if (n < 1000) return `${n} B`;
+  if (n < 1000) return `${n}\u00a0B`;
   const units = ["kB", "MB", "GB", "TB"];
   let value = n;
   let unit = -1;
@@ -49,7 +49,7 @@ export function bytes(n) {
     value /= 1000;
     unit += 1;
   }
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)}\u00a0${units[unit]}`;
 }
 
 export function count(n) {
@@ -65,7 +65,7 @@ export function rate(n) {
 export function percent(share, digits = 1) {
   if (share === null || share === undefined || Number.isNaN(share)) return "—";
   const value = share * 100;
-  return `${value === 0 || value === 100 ? value : value.toFixed(digits)} %`;
+  return `${value === 0 || value === 100 ? value : value.toFixed(digits)}\u00a0%`;
 }
 
 export function clock(unix) {

@@ -37,7 +37,7 @@ function Share({ one, state }) {
     <div class="meter tall" role="img" aria-label=${`${percent(one.ratio, 0)} to ${one.treatment}`}>
       <i style=${{ width: `${one.ratio * 100}%`, background: colour }}></i><i style=${{ width: `${(1 - one.ratio) * 100}%`, background: colourOf(state, one.control), opacity: 0.45 }}></i></div>
     ${one.rollout.length > 0 && html`<ol class="steps" aria-label="Rollout">${one.rollout.map((share, i) => html`<li
-      class=${i < one.step ? "past" : i === one.step ? "now" : ""} aria-current=${i === one.step ? "step" : undefined}>${percent(share, 0)}</li>`)}</ol>`}
+      class=${i < one.step ? "past" : i === one.step ? (one.status === "rolled_back" ? "stopped" : "now") : ""} aria-current=${i === one.step ? "step" : undefined}>${percent(share, 0)}</li>`)}</ol>`}
   </div>`;
 }
 
@@ -71,7 +71,7 @@ function Sequence({ one }) {
   ];
   return html`<${Plot} at=${at} lines=${lines} height=${240} time=${false} format=${(v) => percent(v, 0)} range=${() => [-reach, reach]} tip=${tip}
       label=${`After ${last.verdicts} verdicts a loss between ${percent(last.low)} and ${percent(last.high)}, most likely ${percent(last.loss)}`} />
-    <${Legend} parts=${LINES} /><p class="tiny muted">By verdicts of callers. The interval is valid however often one looks: over all of them it misses the
+    <${Legend} parts=${LINES} /><p class="tiny muted note">By verdicts of callers. The interval is valid however often one looks: over all of them it misses the
       truth in at most ${percent(one.alpha, 0)} of experiments.</p>`;
 }
 

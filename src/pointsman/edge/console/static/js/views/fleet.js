@@ -42,7 +42,7 @@ export function Fleet({ store }) {
         <tbody>${fleet.deployments.map((one) => html`<${Deployment} key=${one.id} one=${one} row=${rows[one.id]} state=${state} act=${act} />`)}</tbody>
       </table><//>
     <div class="grid">
-      <${Card} class="span-7 wide-first" title="The last hour"><${Timeline} fleet=${fleet} events=${store.events} now=${store.now} /><//>
+      <${Card} class="span-7 wide-first" title="Timeline"><${Timeline} fleet=${fleet} events=${store.events} now=${store.now} since=${state?.statistics.since_unix_s || 0} /><//>
       <${Card} class="span-5 wide-first" title="Events" flush><${Events} events=${store.events} /><//>
     </div>`;
 }
@@ -84,7 +84,7 @@ function Deployment({ one, row, state, act }) {
       <span class="tiny muted">${[row?.backend, one.variant, one.is_managed ? "" : "runs elsewhere", one.pin && "pinned",
         one.ttl_s && `leaves after ${span(one.ttl_s)}`].filter(Boolean).join(" · ")}</span></td>
     <td class="tier"><${Badge} tone=${one.state === "failed" ? "bad" : isBusy ? "warn" : TIER_TONES[one.tier]}>${words(one.state)}<//>
-      <span class="tiny muted"> ${span(one.age_s)}</span></td>
+      <span class="tiny muted"> ${one.tier === "cold" && one.load_s === null ? "" : span(one.age_s)}</span></td>
     <td class="use"><${Slots} one=${one} /></td>
     <td class="num size">${memory ? bytes(memory) : "—"}${memory && !one.memory.held_bytes ? html`<span class="tiny muted"> when loaded</span>` : ""}</td>
     <td class="idle soft">${one.idle_s === null ? "—" : span(one.idle_s)}</td>

@@ -7,6 +7,7 @@ import { crossed, partsOf, timeline, useSeries } from "../series.js";
 import { Books } from "./money.js";
 import { colourFor, nameFor, since } from "./traffic.js";
 
+const LONG_S = 1800;
 const SPANS = [[5, "5 min"], [15, "15 min"], [60, "1 h"]];
 const PAIRS = [
   ["language/task", "Language × task"], ["language/model", "Language × model"], ["task/model", "Task × model"],
@@ -15,7 +16,7 @@ const PAIRS = [
 
 export function Patterns({ store }) {
   const series = useSeries();
-  const [minutes, setMinutes] = useState(60);
+  const [minutes, setMinutes] = useState(store.now - since(store.state) > LONG_S ? 60 : 15);
   const [pair, setPair] = useState("language/task");
   if (!series) return html`<${Skeleton} height=${260} /><${Skeleton} height=${260} />`;
   if (!series.buckets.length) {

@@ -1,8 +1,9 @@
 // Chat, streamed, with a picture or a recording beside the words.
-import { html, useRef, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { eventsOf, postJson } from "../api.js";
 import { count, duration } from "../format.js";
 import { Icon } from "../icons.js";
+import { Markdown } from "../markdown.js";
 import { Card, Notice } from "../parts.js";
 import { metadataOf, ModelField, Routed } from "./play_parts.js";
 
@@ -18,9 +19,9 @@ function dataUrl(file) {
   });
 }
 
-async function contentOf(text, file) {
+// What is sent for the words and the file, whose contents are in `url`.
+function contentOf(text, file, url) {
   if (!file) return text;
-  const url = await dataUrl(file);
   const part = file.type.startsWith("audio/")
     ? { type: "input_audio", input_audio: { data: url.split(",")[1], format: file.name.split(".").pop().toLowerCase() } }
     : { type: "image_url", image_url: { url } };
@@ -46,6 +47,38 @@ async function stream(body, signal, grow, routed) {
   return { first, tokens, total: (performance.now() - began) / 1000 };
 }
 
+const SHORT_S = 0.3;
+
+// Tokens a second, where the stream was long enough to tell.
+function speed({ first, total, tokens }) {
+  if (!tokens) return "";
+  const streamed = total - (first || 0);
+  return `: ${count(tokens)} tokens${streamed > SHORT_S ? `, ${(tokens / streamed).toFixed(1)} a second` : ""}`;
+}
+
+function Said({ turn }) {
+  if (turn.role === "user") {
+    return html`${turn.picture ? html`<img src=${turn.picture} alt=${turn.file} />` : turn.file && html`<span class="tag">${turn.file}</span> `}${turn.shown}`;
+  }
+  return turn.content ? html`<${Markdown} text=${turn.content} />` : html`<span class="typing" role="img" aria-label="writing"></span>`;
+}
+
+// A verdict on the answer, as any caller may give one.
+function Thumbs({ requestId }) {
+  const [said, say] = useState("");
+  const judge = async (thumbs) => {
+    try {
+      await postJson("/v1/feedback", { request_id: requestId, thumbs });
+      say(`Kept: thumbs ${thumbs}`);
+    } catch (error) {
+      say(error.message);
+    }
+  };
+  return html`<div class="row"><span class="small soft">Was it good?</span>
+    ${["up", "down"].map((thumbs) => html`<button type="button" class="button small" onClick=${() => judge(thumbs)}>${thumbs === "up" ? "Yes" : "No"}</button>`)}
+    <span class="small muted" role="status">${said}</span></div>`;
+}
+
 export function Chat({ state }) {
   const [model, setModel] = useState("auto");
   const [turns, setTurns] = useState([]);
@@ -57,12 +90,16 @@ export function Chat({ state }) {
   const control = useRef(null);
   const [isBusy, setBusy] = useState(false);
   const picker = useRef();
+  const end = useRef();
+  useEffect(() => end.current.scrollTo(0, end.current.scrollHeight), [turns]);
 
   const send = async (event) => {
     event?.preventDefault();
     const said = text.trim();
     if ((!said && !file) || isBusy) return;
-    const asked = [...turns, { role: "user", content: await contentOf(said, file), shown: said, file: file?.name }];
+    const url = file && (await dataUrl(file));
+    const picture = file?.type.startsWith("image/") ? url : "";
+    const asked = [...turns, { role: "user", content: contentOf(said, file, url), shown: said, file: file?.name, picture }];
     setTurns([...asked, { role: "assistant", content: "" }]);
     setText("");
     setFile(null);
@@ -90,10 +127,10 @@ export function Chat({ state }) {
   return html`<div class="grid"><div class="span-8 wide-first"><${Card} title="Conversation"
       tools=${turns.length > 0 && html`<button type="button" class="button small" onClick=${() => (setTurns([]), setMetadata(null), setTiming(null))}>Begin anew</button>`}>
     <div class="stack">
-      <div class="turns" aria-live="polite" aria-busy=${String(isBusy)}>
+      <div class="turns" ref=${end} tabindex="0" role="log" aria-label="Conversation" aria-live="polite" aria-busy=${String(isBusy)}>
         ${turns.length === 0 && html`<div class="ideas">${IDEAS.map((idea) => html`<button type="button" class="idea" onClick=${() => setText(idea)}>${idea}</button>`)}</div>`}
         ${turns.map((turn) => html`<div class=${`turn ${turn.role}`}><span class="hidden-text">${turn.role === "user" ? "You" : "Model"}:</span>
-          ${turn.file && html`<span class="tag">${turn.file}</span> `}${turn.shown ?? (turn.content || html`<span class="typing" aria-label="writing"></span>`)}</div>`)}
+          <${Said} turn=${turn} /></div>`)}
       </div>
       ${failure && html`<${Notice} tone="bad">${failure}<//>`}
       <form class="composer" onSubmit=${send}>
@@ -111,7 +148,7 @@ export function Chat({ state }) {
     </div><//></div>
   <div class="span-4 wide-first stack">
     <${Card} label="Settings"><${ModelField} state=${state} kind="chat" value=${model} onPick=${setModel} /><//>
-    <${Routed} metadata=${metadata} state=${state}>${timing && html`<p class="small soft">First word after ${duration(timing.first)}, all of it in ${duration(timing.total)}${
-      timing.tokens ? `: ${count(timing.tokens)} tokens, ${(timing.tokens / Math.max(timing.total - (timing.first || 0), 0.001)).toFixed(1)} a second` : ""}.</p>`}<//>
+    <${Routed} metadata=${metadata} state=${state}>${timing && html`<p class="small soft">First word after ${duration(timing.first)}, all of it in ${duration(timing.total)}${speed(timing)}.</p>
+      <${Thumbs} key=${metadata?.request_id} requestId=${metadata?.request_id} />`}<//>
   </div></div>`;
 }

@@ -1,5 +1,5 @@
 // The playground: one request of each kind, as any client would send it, with how it was routed beside the answer.
-import { html } from "../lib.js";
+import { html, useEffect } from "../lib.js";
 import { Chat } from "./play_chat.js";
 import { Speech, Transcription } from "./play_audio.js";
 import { Embeddings } from "./play_embed.js";
@@ -13,6 +13,7 @@ const TABS = [
 export function Playground({ store, part }) {
   const tab = TABS.some(([name]) => name === part) ? part : "chat";
   const setTab = (name) => (location.hash = `#/playground/${name}`);
+  useEffect(() => document.getElementById(`tab-${tab}`).scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
   const turn = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;

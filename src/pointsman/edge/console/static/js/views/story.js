@@ -80,7 +80,7 @@ function Track({ record, state }) {
 
 const PHASES = [
   ["understanding", "classify_s", "var(--kind-3)"], ["deciding", "decide_s", "var(--kind-7)"],
-  ["waiting for a slot", "wait_s", "var(--kind-2)"], ["the model", "upstream_s", null],
+  ["waiting for a slot", "wait_s", "var(--ink-3)"], ["the model", "upstream_s", null],
 ];
 
 function Phases({ record, state }) {

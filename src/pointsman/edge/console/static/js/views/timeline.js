@@ -4,9 +4,9 @@ import { minute, span } from "../format.js";
 import { Empty } from "../parts.js";
 import { Legend } from "../charts.js";
 
-const HOUR_S = 3600;
+const [SHORTEST_S, HOUR_S] = [600, 3600];
 const COLOURS = {
-  hot: "var(--ok)", loading: "var(--kind-2)", asleep: "var(--info)", failed: "var(--bad)",
+  hot: "color-mix(in srgb, var(--ok) 72%, var(--surface))", loading: "var(--kind-2)", asleep: "var(--info)", failed: "var(--bad)",
 };
 const LEGEND = [["ready", "hot"], ["loading", "loading"], ["asleep", "asleep"], ["failed or died", "failed"]].map(
   ([name, key]) => ({ name, colour: COLOURS[key] }),
@@ -24,7 +24,7 @@ const nowOf = (one) =>
     : ["loading", "starting"].includes(one.state) ? "loading" : "cold";
 
 // Spans of one deployment, oldest first: {from, to, what, why}.
-function spansOf(one, events, now) {
+function spansOf(one, events, now, length) {
   const marks = [];
   for (const event of events) {
     if (detail(event, "deployment") !== one.id || !AFTER[event.name]) continue;
@@ -36,19 +36,21 @@ function spansOf(one, events, now) {
   const began = { at: now - one.age_s, what: nowOf(one), why: one.state };
   if (!marks.length) marks.push(began);
   return marks
-    .map((mark, i) => ({ from: Math.max(mark.at, now - HOUR_S), to: marks[i + 1]?.at ?? now, what: mark.what, why: mark.why }))
+    .map((mark, i) => ({ from: Math.max(mark.at, now - length), to: marks[i + 1]?.at ?? now, what: mark.what, why: mark.why }))
     .filter((found) => found.to > found.from && found.what !== "cold");
 }
 
-export function Timeline({ fleet, events, now }) {
+// Not longer than the gateway has lived, so that a young one's is no empty line.
+export function Timeline({ fleet, events, now, since }) {
+  const length = Math.min(HOUR_S, Math.max(SHORTEST_S, now - since));
   const managed = fleet.deployments;
   if (!managed.length) return html`<${Empty} icon="fleet" title="No deployment" />`;
-  const ticks = [0, 15, 30, 45, 60].map((minutes) => now - HOUR_S + minutes * 60);
-  const x = (at) => `${(100 * (at - now + HOUR_S)) / HOUR_S}%`;
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => now - length * (1 - share));
+  const x = (at) => `${(100 * (at - now + length)) / length}%`;
   return html`<div class="timeline">
     ${managed.map((one) => html`<div class="lane-row" key=${one.id}><span class="clip small soft" title=${one.id}>${one.id}</span>
-      <div class="lane" role="img" aria-label=${saidOf(one, spansOf(one, events, now))}>
-        ${spansOf(one, events, now).map((found) => html`<i style=${{ left: x(found.from), width: `max(3px, ${(100 * (found.to - found.from)) / HOUR_S}%)`, background: COLOURS[found.what] }}
+      <div class="lane" role="img" aria-label=${saidOf(one, spansOf(one, events, now, length))}>
+        ${spansOf(one, events, now, length).map((found) => html`<i style=${{ left: x(found.from), width: `max(3px, ${(100 * (found.to - found.from)) / length}%)`, background: COLOURS[found.what] }}
           title=${found.why}></i>`)}</div></div>`)}
     <div class="lane-row"><span></span><div class="scale tiny muted">${ticks.map((at) => html`<span>${minute(at)}</span>`)}</div></div>
     <${Legend} parts=${LEGEND} /></div>`;

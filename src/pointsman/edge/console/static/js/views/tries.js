@@ -11,13 +11,13 @@ export function Tries({ record, attempts, state }) {
           ? "The answer came from the cache." : `It ended before: ${words(record.error) || "nobody could take it"}.`}</p><//>`
       : html`<div class="tries">${attempts.map(
           (one, i) => html`<${Try} key=${i} one=${one} until=${attempts[i + 1]?.started_s ?? record.total_s}
-            total=${record.total_s} state=${state} isLast=${i === attempts.length - 1} />`)}
+            total=${record.total_s} state=${state} end=${i < attempts.length - 1 ? "given up" : record.status === "success" ? "answered" : "was answering"} />`)}
         <div class="scale tiny muted"><span>0</span><span>${duration(record.total_s / 2)}</span><span>${duration(record.total_s)}</span></div>
       </div>`}
   <//>`;
 }
 
-function Try({ one, until, total, state, isLast }) {
+function Try({ one, until, total, state, end: how }) {
   const at = (seconds) => `${(100 * Math.max(0, Math.min(seconds, total))) / total}%`;
   const colour = one.error ? "var(--bad)" : colourOf(state, one.model_id);
   const end = Math.max(until, one.started_s + one.wait_s);
@@ -29,7 +29,7 @@ function Try({ one, until, total, state, isLast }) {
   ].filter(Boolean);
   return html`<div class="try">
     <div class="row"><${Dot} colour=${colour} /><span class="strong">${one.deployment_id}</span>
-      <span class=${`badge ${one.error ? "bad" : "ok"}`}>${one.error ? words(one.error) : isLast ? "answered" : "done"}</span>
+      <span class=${`badge ${one.error ? "bad" : "ok"}`}>${one.error ? words(one.error) : how}</span>
       <span class="small soft">${said.join(", ")}</span></div>
     <div class="lane" role="img" aria-label=${`from ${duration(one.started_s)} to ${duration(end)}`}>
       ${one.wait_s > 0 && html`<i class="waited" style=${{ left: at(one.started_s), width: at(one.wait_s) }} title=${`waiting ${duration(one.wait_s)}`}></i>`}
