@@ -85,6 +85,15 @@ def test_a_rollout_goes_through_its_gates_on_new_evidence_each() -> None:
     assert bench.standing().evidence.control_verdicts < 900
 
 
+@pytest.mark.parametrize(("ratio", "following"), [(0.05, 0.1), (0.1, 0.5), (0.6, 0.8), (0.9, 0.9)])
+def test_a_rollout_goes_on_from_where_an_operator_put_it(ratio: float, following: float) -> None:
+    bench = Bench(rollout=[0.1, 0.5, 0.8])
+    bench.controller.order("e", "ratio", ratio, "test")
+    while len(bench.heard) < 3:
+        bench.feed(50, 0.5, 0.99)
+    assert bench.heard[2].ratio == following
+
+
 def test_late_verdicts_on_an_earlier_step_change_nothing() -> None:
     bench = Bench(rollout=[0.1, 0.5])
     then = bench.clock.unix() - 60

@@ -92,6 +92,11 @@ def test_intervals_hold_the_estimate_and_shrink() -> None:
     assert 0.02 < excess.low < 0.05 < excess.high < 0.09
 
 
+def test_a_gain_may_be_more_than_all_there_was() -> None:
+    found = loss_interval(tally(100, 1000), tally(500, 1000), 0.05)
+    assert found.low < -4 < found.high < -2
+
+
 def test_nothing_known_is_everything_possible() -> None:
     assert loss_interval(Tally(), Tally(), 0.05) == (-1.0, 1.0)
     assert ratio_interval(Moments(), Moments(), 0.05) == (0.0, math.inf)

@@ -52,7 +52,8 @@ class Point(Value, frozen=True):
 
 
 class Course(msgspec.Struct):
-    """All that is remembered. `began_unix_s`: of the step; `late`: verdicts on requests from before it."""
+    """All that is remembered. `step`: of the rollout, −1 before its first; `began_unix_s`: of the step; `late`: verdicts
+    on requests from before it."""
 
     fingerprint: str
     ratio: float
@@ -181,7 +182,8 @@ class Experiment:
         return self._note(now_unix_s, found.status.value, "controller", why, before, evidence)
 
     def ratio(self, ratio: float, now_unix_s: float, who: str) -> Change:
-        """An operator sets the share: another question, so the evidence starts anew."""
+        """An operator sets the share: another question, so the evidence starts anew; a rollout goes on from there."""
+        self.course.step = sum(share <= ratio for share in self.settings.rollout) - 1
         return self._restart(ratio, now_unix_s, "ratio", "operator", f"asked from {who}", self.evidence())
 
     def rollback(self, now_unix_s: float, who: str) -> Change:

@@ -146,22 +146,23 @@ def _wealth(tally: Tally, means: Array, side: int) -> Array:
 
 
 def loss_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
-    """The share by which the treatment's mean is below the control's, negative for a gain; within [−1, 1]."""
+    """The share by which the treatment's mean is below the control's, at most 1; negative for a gain."""
     loss = 1 - treatment.mean / control.mean if control.total else 0.0
-    low = _end(loss, -1, lambda tried: evidence_below(control, treatment, loss_of(tried)), alpha)
-    return Interval(low, _end(loss, 1, lambda tried: evidence_above(control, treatment, loss_of(tried)), alpha))
+    least = min(-1.0, 3 * loss)
+    low = _end(loss, least, lambda tried: evidence_below(control, treatment, loss_of(tried)), alpha)
+    return Interval(low, _end(loss, 1.0, lambda tried: evidence_above(control, treatment, loss_of(tried)), alpha))
 
 
 def excess_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
     """By how much the treatment's mean is above the control's; within [−1, 1]."""
     excess = treatment.mean - control.mean
-    low = _end(excess, -1, lambda tried: evidence_above(control, treatment, excess_of(tried)), alpha)
-    return Interval(low, _end(excess, 1, lambda tried: evidence_below(control, treatment, excess_of(tried)), alpha))
+    low = _end(excess, -1.0, lambda tried: evidence_above(control, treatment, excess_of(tried)), alpha)
+    return Interval(low, _end(excess, 1.0, lambda tried: evidence_below(control, treatment, excess_of(tried)), alpha))
 
 
 def _end(near: float, far: float, evidence: Callable[[float], float], alpha: float) -> float:
     """One end of an interval, by halving: the evidence against a value grows with its distance from the estimate."""
-    near, enough = min(max(near, -1.0), 1.0), math.log(2 / alpha)
+    enough = math.log(2 / alpha)
     for _ in range(HALVINGS):
         halfway = (near + far) / 2
         if evidence(halfway) >= enough:
