@@ -52,8 +52,10 @@ class Point(Value, frozen=True):
 
 
 class Course(msgspec.Struct):
-    """All that is remembered. `step`: of the rollout, −1 before its first; `began_unix_s`: of the step; `late`: verdicts
-    on requests from before it."""
+    """All that is remembered. `step`: of the rollout, −1 before its first; `began_unix_s`: of the step.
+
+    `late`: verdicts on requests from before it.
+    """
 
     fingerprint: str
     ratio: float
