@@ -25,7 +25,7 @@ import numpy as np
 
 LEVELS = 1000
 """Outcomes in [0, 1] are kept to this many steps: counts are all that is stored."""
-STAKES = np.geomspace(0.02, 0.9, 8)[:, None, None]
+STAKES = tuple(float(stake) for stake in np.geomspace(0.02, 0.9, 8))
 MOST_STEP = math.log1p(0.9)
 """One outcome changes the logarithm of the evidence by no more than this."""
 LEAST_SAMPLES = 30
@@ -33,6 +33,7 @@ LOG_EFFECT = 0.15
 """The mixture's spread on logarithms: most sensitive to differences of about 15 %."""
 LEAST_VARIANCE = 1e-12
 HALVINGS = 20
+COLUMN = np.array(STAKES)[:, None, None]
 EVERYWHERE, BETWEEN = np.linspace(0, 1, 16), np.linspace(-0.25, 1.25, 36)
 Array = Any  # numpy's arrays are generic over shapes nobody here needs
 
@@ -112,57 +113,74 @@ def excess_of(excess: float) -> Line:
     return Line(offset=excess)
 
 
-def evidence_below(control: Tally, treatment: Tally, line: Line) -> float:
-    """Logarithm of the evidence that the treatment's mean is below the line."""
+def evidence_below(control: Tally, treatment: Tally, line: Line, enough: float = -math.inf) -> float:
+    """Logarithm of the evidence that the treatment's mean is below the line; where that is less than `enough`, perhaps
+    a bound above it, which is cheaper to have."""
     if not control.n or not treatment.n or treatment.mean >= line.at(control.mean):
         return 0.0
-    means = _means(control, treatment, line)
-    return float(np.min(_wealth(control, means, 1) + _wealth(treatment, line.at(means), -1)))
+    return _least(control, treatment, line, -1, enough)
 
 
-def evidence_above(control: Tally, treatment: Tally, line: Line) -> float:
-    """Logarithm of the evidence that the treatment's mean is above the line."""
+def evidence_above(control: Tally, treatment: Tally, line: Line, enough: float = -math.inf) -> float:
+    """The same, that it is above the line."""
     if not control.n or not treatment.n or treatment.mean <= line.at(control.mean):
         return 0.0
-    means = _means(control, treatment, line)
-    return float(np.min(_wealth(control, means, -1) + _wealth(treatment, line.at(means), 1)))
+    return _least(control, treatment, line, 1, enough)
 
 
-def _means(control: Tally, treatment: Tally, line: Line) -> Array:
-    """Means of the control that satisfy the line: all of them coarsely, finely between what the two arms suggest."""
+def _least(control: Tally, treatment: Tally, line: Line, side: int, enough: float) -> float:
+    """The least product of both wealths over all means of the control: coarsely over all, finely between what the two
+    arms suggest; but first where it is likely to be: if that is too little already, the least is too."""
     one, other = control.mean, (treatment.mean - line.offset) / line.scale
+    guess = (control.n * one + treatment.n * other) / (control.n + treatment.n)
+    if 0 <= guess <= 1 and 0 <= line.at(guess) <= 1:
+        found = _wealth_at(control, guess, -side) + _wealth_at(treatment, line.at(guess), side)
+        if found < enough:
+            return found
     means = np.concatenate((EVERYWHERE, one + (other - one) * BETWEEN))
     partners = line.at(means)
-    return means[(means >= 0) & (means <= 1) & (partners >= 0) & (partners <= 1)]
+    means = means[(means >= 0) & (means <= 1) & (partners >= 0) & (partners <= 1)]
+    return float(np.min(_wealth(control, means, -side) + _wealth(treatment, line.at(means), side)))
+
+
+def _wealth_at(tally: Tally, mean: float, side: int) -> float:
+    """`_wealth` at one mean: for the few levels that there are, faster without arrays."""
+    steps = [(side * (level / LEVELS - mean), count) for level, count in tally.counts.items()]
+    logs = [sum(count * math.log1p(stake * step) for step, count in steps) for stake in STAKES]
+    most = max(logs)
+    return most + math.log(sum(math.exp(log - most) for log in logs) / len(logs))
 
 
 def _wealth(tally: Tally, means: Array, side: int) -> Array:
     """Logarithm of the wealth of bets on outcomes above (`side` 1) or below (−1) each of the means."""
     levels = np.fromiter(tally.counts, float, len(tally.counts)) / LEVELS
     counts = np.fromiter(tally.counts.values(), float, len(tally.counts))
-    logs = np.log1p(side * STAKES * (levels - means[:, None])) @ counts
+    logs = np.log1p(side * COLUMN * (levels - means[:, None])) @ counts
     most = logs.max(axis=0)
     return most + np.log(np.exp(logs - most).sum(axis=0) / len(STAKES))
 
 
 def loss_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
     """The share by which the treatment's mean is below the control's, at most 1; negative for a gain."""
-    loss = 1 - treatment.mean / control.mean if control.total else 0.0
+    loss, enough = 1 - treatment.mean / control.mean if control.total else 0.0, math.log(2 / alpha)
     least = min(-1.0, 3 * loss)
-    low = _end(loss, least, lambda tried: evidence_below(control, treatment, loss_of(tried)), alpha)
-    return Interval(low, _end(loss, 1.0, lambda tried: evidence_above(control, treatment, loss_of(tried)), alpha))
+    low = _end(loss, least, lambda tried: evidence_below(control, treatment, loss_of(tried), enough), enough)
+    return Interval(
+        low, _end(loss, 1.0, lambda tried: evidence_above(control, treatment, loss_of(tried), enough), enough)
+    )
 
 
 def excess_interval(control: Tally, treatment: Tally, alpha: float) -> Interval:
     """By how much the treatment's mean is above the control's; within [−1, 1]."""
-    excess = treatment.mean - control.mean
-    low = _end(excess, -1.0, lambda tried: evidence_above(control, treatment, excess_of(tried)), alpha)
-    return Interval(low, _end(excess, 1.0, lambda tried: evidence_below(control, treatment, excess_of(tried)), alpha))
+    excess, enough = treatment.mean - control.mean, math.log(2 / alpha)
+    low = _end(excess, -1.0, lambda tried: evidence_above(control, treatment, excess_of(tried), enough), enough)
+    return Interval(
+        low, _end(excess, 1.0, lambda tried: evidence_below(control, treatment, excess_of(tried), enough), enough)
+    )
 
 
-def _end(near: float, far: float, evidence: Callable[[float], float], alpha: float) -> float:
+def _end(near: float, far: float, evidence: Callable[[float], float], enough: float) -> float:
     """One end of an interval, by halving: the evidence against a value grows with its distance from the estimate."""
-    enough = math.log(2 / alpha)
     for _ in range(HALVINGS):
         halfway = (near + far) / 2
         if evidence(halfway) >= enough:

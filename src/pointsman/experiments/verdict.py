@@ -16,6 +16,7 @@ of a rollout gathers evidence of its own. So a drift of the traffic between step
 import math
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 
 import msgspec
 
@@ -104,11 +105,12 @@ class Patience:
     def __init__(self) -> None:
         self._due: dict[str, int] = {}
 
-    def proves(self, question: str, n: int, alpha: float, evidence: Callable[[], float]) -> bool:
-        """Whether the evidence after `n` outcomes, a logarithm, is enough at `alpha`."""
+    def proves(self, question: str, n: int, alpha: float, evidence: Callable[[float], float]) -> bool:
+        """Whether the evidence after `n` outcomes is enough at `alpha`; `evidence` is asked with what is enough."""
         if n < self._due.get(question, 0):
             return False
-        missing = -math.log(alpha) - evidence()
+        enough = -math.log(alpha)
+        missing = enough - evidence(enough)
         if missing > 0:
             self._due[question] = n + math.ceil(missing / MOST_STEP)
         return missing <= 0
@@ -134,7 +136,7 @@ def _broken(rules: Rules, control: Arm, treatment: Arm, patience: Patience) -> s
     """The guard rail that is proved broken; empty for none."""
     errors, n = excess_of(rules.most_errors), control.errors.n + treatment.errors.n
     if treatment.errors.mean - control.errors.mean > rules.most_errors and patience.proves(
-        "errors", n, rules.alpha_guard, lambda: evidence_above(control.errors, treatment.errors, errors)
+        "errors", n, rules.alpha_guard, partial(evidence_above, control.errors, treatment.errors, errors)
     ):
         return "errors"
     most = 1 + rules.most_latency
@@ -152,10 +154,10 @@ def _of_quality(rules: Rules, before: Status, control: Tally, treatment: Tally, 
     loss = 1 - treatment.mean / control.mean
 
     def below(name: str, tried: float) -> bool:
-        return patience.proves(name, n, alpha, lambda: evidence_below(control, treatment, loss_of(tried)))
+        return patience.proves(name, n, alpha, partial(evidence_below, control, treatment, loss_of(tried)))
 
     def above(name: str, tried: float) -> bool:
-        return patience.proves(name, n, alpha, lambda: evidence_above(control, treatment, loss_of(tried)))
+        return patience.proves(name, n, alpha, partial(evidence_above, control, treatment, loss_of(tried)))
 
     n, alpha = control.n + treatment.n, rules.alpha_quality / 2
     if loss > rules.rollback_above and below("rollback", rules.proved_above):
