@@ -137,7 +137,7 @@ def _least(control: Tally, treatment: Tally, line: Line, side: int, enough: floa
         found = _wealth_at(control, guess, -side) + _wealth_at(treatment, line.at(guess), side)
         if found < enough:
             return found
-    means = np.concatenate((EVERYWHERE, one + (other - one) * BETWEEN))
+    means = np.concatenate((EVERYWHERE, one + (other - one) * BETWEEN, (guess,)))
     partners = line.at(means)
     means = means[(means >= 0) & (means <= 1) & (partners >= 0) & (partners <= 1)]
     return float(np.min(_wealth(control, means, -side) + _wealth(treatment, line.at(means), side)))
