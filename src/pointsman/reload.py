@@ -117,6 +117,7 @@ class Reloader:
         self._late: set[str] = set()
         self._jobs = Jobs()
         self._turn = asyncio.Lock()
+        self._is_due = False
         self._status = ConfigStatus(loaded_unix_s=clock.unix(), sha256=file.hash() if file else "")
         metrics.loaded(self._status.loaded_unix_s)
 
@@ -149,12 +150,15 @@ class Reloader:
     # ------------------------------------------------------------ when
 
     def begin(self, why: str) -> None:
-        """Reload soon; what comes of it is told."""
-        self._jobs.begin(self._try(why), "reload")
+        """Reload soon; what comes of it is told. Asked again before it has begun to read, it reads once."""
+        if not self._is_due:
+            self._is_due = True
+            self._jobs.begin(self._try(why), "reload")
 
     async def reload(self, why: str) -> Changes:
         """Read the file and put it in force; what that changed. Raises ConfigError, and all is as before."""
         async with self._turn:
+            self._is_due = False
             try:
                 settings, sha256, prepared = await asyncio.to_thread(self._read)
                 changes = self._adopt(settings, prepared)
@@ -229,11 +233,11 @@ class Reloader:
             self._fleet.govern(wanted.fleet)
         self._wanted = wanted
         self._late = (self._late | fresh.keys()) & placed.keys()
+        for name in fresh.keys() & waiting:
+            self._begin_swap(fresh[name][0])
         self._enter(rooms, placed)
-        for name in fresh:
-            if name in waiting:
-                self._begin_swap(fresh[name][0])
-            elif getattr(placed[name].model, "preload", False):
+        for name in fresh.keys() - waiting:
+            if getattr(placed[name].model, "preload", False):
                 self._jobs.begin(self._load_quietly(placed[name]), f"load {name}")
         return changes
 

@@ -35,10 +35,6 @@ class Leaving:
         for task in tuple(self._under_way):
             task.cancel(DRAINING)
 
-    def __len__(self) -> int:
-        """Requests under way."""
-        return len(self._under_way)
-
     def __enter__(self) -> None:
         if task := asyncio.current_task():
             self._under_way.add(task)
@@ -64,4 +60,4 @@ class Leaving:
 
     def __repr__(self) -> str:
         state = "cut" if self.is_cut else "closed" if self.is_closed else "begun" if self.is_begun else "open"
-        return f"Leaving({state}, {len(self)} under way)"
+        return f"Leaving({state}, {len(self._under_way)} under way)"

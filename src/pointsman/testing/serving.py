@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from pointsman.app import App
 from pointsman.clock import Clock
+from pointsman.reload import ConfigFile
 from pointsman.settings import Settings
 from pointsman.settings_ledger import LedgerSettings
 
@@ -17,10 +18,12 @@ def without_ledger(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterator[tuple[App, str]]:
+async def serving(
+    settings: Settings, clock: Clock | None = None, config: ConfigFile | None = None
+) -> AsyncIterator[tuple[App, str]]:
     """The app and its base URL (`http://127.0.0.1:PORT`) while the context is open. The configured port is ignored, and
     there is no ledger on disk unless the settings speak of one."""
-    app = App(settings if "ledger" in settings.model_fields_set else without_ledger(settings), clock)
+    app = App(settings if "ledger" in settings.model_fields_set else without_ledger(settings), clock, config)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = app.server()
