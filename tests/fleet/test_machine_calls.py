@@ -31,6 +31,7 @@ def report(play: Play, outcomes: str, name: str = "far", took_s: float = 0.1) ->
             ok=outcome == ".",
             first_byte_s=first_byte_s,
             is_overload=outcome == "o",
+            began_s=play.now_s - took_s,
         )
         effects += play.send(event)
     return effects

@@ -27,7 +27,13 @@ class Fleet(Protocol):
 
     def lease(self, deployment_id: str, deadline_s: float) -> AbstractAsyncContextManager[Lease]: ...
     def report(
-        self, deployment_id: str, ok: bool, first_byte_s: float | None = None, *, is_overload: bool = False
+        self,
+        deployment_id: str,
+        ok: bool,
+        began_s: float | None = None,
+        first_byte_s: float | None = None,
+        *,
+        is_overload: bool = False,
     ) -> None: ...
     def can_serve_now(self, deployment_id: str) -> bool: ...
 

@@ -178,12 +178,12 @@ class Walk:
         attempt = call.attempt(error)
         self._entry.attempted(attempt)
         if error is None:
-            self._own.fleet.report(call.candidate.deployment_id, True, call.answered_in_s)
+            self._own.fleet.report(call.candidate.deployment_id, True, call.leased_s, call.answered_in_s)
             return
         self._attempts.append(attempt)
         if isinstance(error, UpstreamError) and error.code not in OF_THE_FLEET:
             is_overload = error.upstream_status in TOO_MUCH or error.code == "upstream_timeout"
-            self._own.fleet.report(call.candidate.deployment_id, ok=False, is_overload=is_overload)
+            self._own.fleet.report(call.candidate.deployment_id, False, call.leased_s, is_overload=is_overload)
 
     async def continued(self, request: Request, plan: Plan, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The events of an answer that outlives its deployment."""

@@ -41,7 +41,8 @@ def heard(d: Deployment, rules: Rules, event: Report) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     is_strained = event.is_overload or (event.ok and is_slow_call(rules.breaker, event.first_byte_s))
     if d.limit is not None:
-        limit = stepped(d.limit, event.at_s, d.in_flight, is_overloaded=is_strained)
+        began_s = event.at_s if event.began_s is None else event.began_s
+        limit = stepped(d.limit, event.at_s, d.in_flight, is_overloaded=is_strained, began_s=began_s)
         if limit is not d.limit:
             changes["limit"] = limit
         if event.is_overload and d.limit.slots > d.limit.low:  # asked too much, it is not ill

@@ -190,11 +190,12 @@ class Healthy(About, frozen=True):
 
 class Report(About, frozen=True):
     """How a call went. `first_byte_s`: of one that answered, how long that took; `is_overload`: it was asked too
-    much."""
+    much; `began_s`: when it began, None: just now."""
 
     ok: bool
     first_byte_s: float | None = None
     is_overload: bool = False
+    began_s: float | None = None
 
 
 class Force(About, frozen=True):

@@ -47,7 +47,7 @@ from pointsman.fleet.machine import initial
 from pointsman.fleet.memory import Sizes
 from pointsman.fleet.preloads import Preloads
 from pointsman.fleet.remembered import Remembered
-from pointsman.fleet.status import FleetStatus, status_of
+from pointsman.fleet.status import FleetStatus, statistics_of, status_of
 from pointsman.fleet.survey import Surveyor
 from pointsman.fleet.timing import within
 from pointsman.fleet.values import (
@@ -141,13 +141,26 @@ class Fleet:
         return has_slot and mode_at(d.breaker, now_s) in (Breaker.CLOSED, Breaker.FORCED_CLOSED)
 
     def report(
-        self, deployment_id: str, ok: bool, first_byte_s: float | None = None, *, is_overload: bool = False
+        self,
+        deployment_id: str,
+        ok: bool,
+        began_s: float | None = None,
+        first_byte_s: float | None = None,
+        *,
+        is_overload: bool = False,
     ) -> None:
         """How a call went, for the breaker, the balance, the learned limit. `ok` is False where the deployment was at
-        fault; `first_byte_s`: how long it took to answer; `is_overload`: it was asked too much."""
-        now_s = self._clock.now()
+        fault; `began_s`: when it began; `first_byte_s`: how long it took to answer; `is_overload`: it was asked too
+        much."""
         self._writer.apply(
-            Report(at_s=now_s, deployment_id=deployment_id, ok=ok, first_byte_s=first_byte_s, is_overload=is_overload)
+            Report(
+                at_s=self._clock.now(),
+                deployment_id=deployment_id,
+                ok=ok,
+                first_byte_s=first_byte_s,
+                is_overload=is_overload,
+                began_s=began_s,
+            )
         )
 
     def world(self) -> World:
@@ -229,22 +242,7 @@ class Fleet:
 
     def statistics(self) -> FleetStatistics:
         """Counts since the start, and the present."""
-        counts, state = self._writer.counts, self._writer.state
-        refusals = ((name.removeprefix("refused "), n) for name, n in counts.items() if name.startswith("refused "))
-        return FleetStatistics(
-            granted=counts["granted"],
-            cancelled=counts["cancelled"],
-            refusals=tuple(sorted(refusals)),
-            loads=counts["Loaded"],
-            load_failures=counts["LoadFailed"],
-            evictions=self._hands.evictions,
-            deaths=counts["Died"],
-            restarts=counts["Restarting"],
-            in_flight=sum(d.in_flight for d in state.deployments.values()),
-            queued=sum(len(d.queue) for d in state.deployments.values()),
-            used_bytes=state.used_bytes,
-            budget_bytes=state.budget_bytes,
-        )
+        return statistics_of(self._writer.state, self._writer.counts, self._hands.evictions)
 
     def subscribe(self, callback: Callable[[News], None]) -> None:
         """Hear of loads, failures, deaths, restarts and unloads, in order, soon after they happened."""

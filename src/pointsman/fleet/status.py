@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from pointsman.fleet.memory import HOST
-from pointsman.fleet.values import Deployment, Phase, State
+from pointsman.fleet.values import Deployment, FleetStatistics, Phase, State
 from pointsman.fleet.views import view_of
 from pointsman.types import Breaker, Tier, Value
 
@@ -147,4 +147,23 @@ def _status(d: Deployment, now_s: float, pid: int | None, *, is_draining: bool) 
         retry_in_s=round(view.retry_in_s, 3),
         max_slots=spec.slots,
         latency_s=d.latency_s,
+    )
+
+
+def statistics_of(state: State, counts: Mapping[str, int], evictions: int) -> FleetStatistics:
+    """Counts since the start, as the writer keeps them, and the present."""
+    refusals = ((name.removeprefix("refused "), n) for name, n in counts.items() if name.startswith("refused "))
+    return FleetStatistics(
+        granted=counts.get("granted", 0),
+        cancelled=counts.get("cancelled", 0),
+        refusals=tuple(sorted(refusals)),
+        loads=counts.get("Loaded", 0),
+        load_failures=counts.get("LoadFailed", 0),
+        evictions=evictions,
+        deaths=counts.get("Died", 0),
+        restarts=counts.get("Restarting", 0),
+        in_flight=sum(d.in_flight for d in state.deployments.values()),
+        queued=sum(len(d.queue) for d in state.deployments.values()),
+        used_bytes=state.used_bytes,
+        budget_bytes=state.budget_bytes,
     )
