@@ -1,6 +1,6 @@
 """The pages of an owner: what is asked, what it costs, who is on trial."""
 
-from scripts.dashboard_parts import BAD, CALM, GOOD, REQUESTS, WARN, YES_NO, Dashboard, Panel, Row, count, p, rate
+from scripts.dashboard_parts import BAD, CALM, GOOD, REQUESTS, WARN, YES_NO, Dashboard, Panel, Row, a_minute, p, rate
 
 INTENTS, LANGUAGES = "agent_router_intent_classification_total", "agent_router_language_requests_total"
 
@@ -54,7 +54,7 @@ ROUTING = Dashboard(
                     (
                         (
                             "{{from_model}} → {{to_model}}",
-                            count("agent_router_fallback_requests_total", "from_model, to_model"),
+                            a_minute("agent_router_fallback_requests_total", "from_model, to_model"),
                         ),
                     ),
                     "stack",
@@ -112,6 +112,7 @@ MONEY = Dashboard(
                     4,
                     "Share of what the same tokens would have cost at the baseline model.",
                     ((None, WARN), (0.0, GOOD)),
+                    lowest=-1,
                 ),
                 Panel(
                     "Spent in an hour", (("", f"sum(rate({COST}[$__rate_interval])) * 3600"),), "stat", "short", 6, 4
@@ -150,7 +151,7 @@ MONEY = Dashboard(
                     (
                         (
                             "{{model}} {{verdict}}",
-                            count("agent_router_feedback_total", "model, verdict"),
+                            a_minute("agent_router_feedback_total", "model, verdict"),
                         ),
                     ),
                     "stack",
@@ -177,16 +178,16 @@ MONEY = Dashboard(
                 Panel(
                     "Coming and going",
                     (
-                        ("kept", count("agent_router_cache_puts_total")),
-                        ("too old", count("agent_router_cache_expired_total")),
-                        ("no room", count("agent_router_cache_evictions_total")),
-                        ("too large", count("agent_router_cache_too_large_total")),
+                        ("kept", a_minute("agent_router_cache_puts_total")),
+                        ("too old", a_minute("agent_router_cache_expired_total")),
+                        ("no room", a_minute("agent_router_cache_evictions_total")),
+                        ("too large", a_minute("agent_router_cache_too_large_total")),
                     ),
                 ),
                 Panel("Shared store", (("{{instance}}", "agent_router_cache_store_up"),), "states", words=YES_NO),
                 Panel(
                     "Rows for the ledger",
-                    (("{{result}}", count("agent_router_ledger_rows_total", "result")),),
+                    (("{{result}}", a_minute("agent_router_ledger_rows_total", "result")),),
                     "stack",
                     colours=(("dropped", "red"), ("refused", "red"), ("written", "green")),
                 ),
@@ -240,6 +241,8 @@ EXPERIMENTS = Dashboard(
                     unit="percentunit",
                     width=12,
                     about="Valid however often it is looked at. Below 5 % passes, above 10 % is rolled back.",
+                    lowest=-0.5,
+                    highest=0.5,
                     limits=((None, GOOD), (0.05, WARN), (0.10, BAD)),
                 ),
                 Panel(
@@ -273,7 +276,7 @@ EXPERIMENTS = Dashboard(
                 ),
                 Panel(
                     "Shadows' copies",
-                    (("{{result}}", count("agent_router_experiment_copies_total", "result")),),
+                    (("{{result}}", a_minute("agent_router_experiment_copies_total", "result")),),
                     "stack",
                 ),
             ),

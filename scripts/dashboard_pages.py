@@ -16,7 +16,7 @@ from scripts.dashboard_parts import (
     Dashboard,
     Panel,
     Row,
-    count,
+    a_minute,
     p,
     rate,
 )
@@ -170,7 +170,7 @@ FLEET = Dashboard(
                 ),
                 Panel(
                     "Breakers that opened",
-                    (("{{model}}", count("agent_router_breaker_transitions_total", "model", '{state="open"}')),),
+                    (("{{model}}", a_minute("agent_router_breaker_transitions_total", "model", '{state="open"}')),),
                     "stack",
                 ),
                 Panel(
@@ -196,19 +196,19 @@ FLEET = Dashboard(
             (
                 Panel(
                     "Loads",
-                    (("{{model}} {{result}}", count("agent_router_fleet_loads_total", "model, result")),),
+                    (("{{model}} {{result}}", a_minute("agent_router_fleet_loads_total", "model, result")),),
                     "stack",
                 ),
                 Panel(
                     "Put out for want of room",
-                    (("{{model}}", count("agent_router_fleet_evictions_total", "model")),),
+                    (("{{model}}", a_minute("agent_router_fleet_evictions_total", "model")),),
                     "stack",
                 ),
                 Panel(
                     "Died, and were restarted",
                     (
-                        ("{{model}} died", count("agent_router_fleet_exits_total", "model")),
-                        ("{{model}} restarted", count("agent_router_fleet_restarts_total", "model")),
+                        ("{{model}} died", a_minute("agent_router_fleet_exits_total", "model")),
+                        ("{{model}} restarted", a_minute("agent_router_fleet_restarts_total", "model")),
                     ),
                     "stack",
                 ),

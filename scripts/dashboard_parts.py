@@ -21,6 +21,7 @@ class Panel:
     about: str = ""
     limits: Thresholds = PLAIN
     highest: float | None = None
+    lowest: float | None = None
     colours: tuple[tuple[str, str], ...] = ()
     words: tuple[tuple[float, str, str], ...] = ()
 
@@ -53,9 +54,10 @@ def rate(metric: str, by: str = "", where: str = "") -> str:
     return f"{grouped}(rate({metric}{where}[$__rate_interval]))"
 
 
-def count(metric: str, by: str = "", where: str = "") -> str:
+def a_minute(metric: str, by: str = "", where: str = "") -> str:
+    """For what is rare: how many in a minute, whatever the page's zoom."""
     grouped = f"sum by ({by}) " if by else "sum"
-    return f"{grouped}(increase({metric}{where}[$__rate_interval]))"
+    return f"60 * {grouped}(rate({metric}{where}[$__rate_interval]))"
 
 
 OF_MODEL = '{model=~"$model"}'

@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-UNIT = {"reqps": "req/s", "percentunit": "share", "s": "s", "bytes": "bytes", "short": ""}
+UNIT = {"reqps": "req/s", "cpm": "a minute", "percentunit": "share", "s": "s", "bytes": "bytes", "short": ""}
 INK, PAPER, MUTED = "#d8d9da", "#181b1f", "#8e8e8e"
 
 
@@ -67,7 +67,8 @@ def draw_panel(axes: Any, panel: dict[str, Any], found: list[Any]) -> None:
             axes.plot(xs, ys, linewidth=0.8, label=name)
         axes.legend(fontsize=4, frameon=False, labelcolor=INK, loc="upper left", ncols=2)
     if panel["type"] == "timeseries":
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        limits = panel["fieldConfig"]["defaults"]
+        axes.set_ylim(bottom=limits["min"], top=limits.get("max"))
         axes.set_ylabel(UNIT.get(unit, unit), fontsize=5, color=MUTED)
 
 

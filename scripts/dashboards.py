@@ -93,7 +93,7 @@ def overrides(panel: Panel) -> list[dict[str, Any]]:
 def panel_json(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
     look = drawn(panel)
     defaults: dict[str, Any] = {
-        "unit": panel.unit,
+        "unit": "cpm" if panel.unit == "short" and "60 * " in panel.asks[0][1] else panel.unit,
         "min": 0,
         "thresholds": steps(panel.limits),
         "color": {"mode": "thresholds" if panel.kind in {"stat", "bars", "states"} else "palette-classic"},
@@ -103,8 +103,8 @@ def panel_json(panel: Panel, number: int, x: int, y: int) -> dict[str, Any]:
             for index, (value, word, colour) in enumerate(panel.words)
         ],
     }
-    if panel.title.startswith(("Loss", "Saved")):
-        del defaults["min"]
+    if panel.lowest is not None:
+        defaults["min"] = panel.lowest
     if panel.highest is not None:
         defaults["max"] = panel.highest
     return {

@@ -69,7 +69,8 @@ def settings_of(upstream: FaultUpstream, cache: Path) -> str:
     return json.dumps(
         {
             "cache_dir": str(cache),
-            "log": {"requests": False},
+            "log": {"requests": False, "level": "error"},
+            "ledger": {"enabled": True},
             "cache": {"exact": "all"},
             "fleet": {"memory_budget_gb": 2, "min_resident_s": 0},
             "routing": {
