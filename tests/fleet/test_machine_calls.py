@@ -21,7 +21,7 @@ def play_of(*specs: DeploymentSpec, breaker: BreakerRules | None = None) -> Play
 
 
 def report(play: Play, outcomes: str, name: str = "far", took_s: float = 0.1) -> list[Effect]:
-    """`.` is a success, `x` a failure, `o` an overload."""
+    """`.` is a success, `x` a failure, `o` an overload, `t` a time-out."""
     effects: list[Effect] = []
     for outcome in outcomes:
         first_byte_s = took_s if outcome == "." else None
@@ -31,6 +31,7 @@ def report(play: Play, outcomes: str, name: str = "far", took_s: float = 0.1) ->
             ok=outcome == ".",
             first_byte_s=first_byte_s,
             is_overload=outcome == "o",
+            is_late=outcome == "t",
             began_s=play.now_s - took_s,
         )
         effects += play.send(event)
@@ -103,6 +104,18 @@ def test_slots_are_learned_from_where_it_says_enough() -> None:
     assert mode_at(play.of("far").breaker, play.now_s) is Breaker.CLOSED
     play.pause(2)
     report(play, "ooooo")  # asked as little as may be, and still too much: now it is ill
+    assert mode_at(play.of("far").breaker, play.now_s) is Breaker.OPEN
+
+
+def test_a_server_that_hangs_is_ill_however_many_slots_it_has() -> None:
+    play = play_of(far(slots=16, min_slots=4))
+    while play.of("far").slots < 8:
+        while play.of("far").in_flight < play.of("far").slots:
+            play.busy("far")
+        report(play, ".")
+    before = play.of("far").slots
+    report(play, "ttttt")
+    assert play.of("far").slots < before
     assert mode_at(play.of("far").breaker, play.now_s) is Breaker.OPEN
 
 

@@ -99,6 +99,24 @@ def test_a_breaker_opens_is_a_last_resort_and_closes_by_trials(tmp_path: Path) -
     asyncio.run(scene())
 
 
+def test_slow_answers_open_it_where_slow_is_said_what_is(tmp_path: Path) -> None:
+    async def scene() -> None:
+        model = {"id": "m", "backend": "openai", "model": "mock-t60-n3"}
+        fleet = {"breaker": {"slow_call_s": 0.05, "window": 4}}
+        async with (
+            FaultUpstream() as upstream,
+            gateway(tmp_path, model | {"url": upstream.url}, fleet=fleet) as client,
+        ):
+            for _ in range(4):
+                assert (await client.chat())[0] == 200
+            [row] = (await client.get("/models/m"))["data"]
+            assert row["breaker"] == "open"
+            assert "4 of the last 4 calls took longer than 0.05 s" in row["breaker_why"]
+            assert row["latency_s"] >= 0.06
+
+    asyncio.run(scene())
+
+
 def test_who_is_closed_off_is_not_even_a_last_resort(tmp_path: Path) -> None:
     async def scene() -> None:
         async with FaultUpstream() as upstream:

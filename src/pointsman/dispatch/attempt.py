@@ -34,6 +34,7 @@ class Fleet(Protocol):
         first_byte_s: float | None = None,
         *,
         is_overload: bool = False,
+        is_late: bool = False,
     ) -> None: ...
     def can_serve_now(self, deployment_id: str) -> bool: ...
 

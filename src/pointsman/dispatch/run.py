@@ -182,8 +182,10 @@ class Walk:
             return
         self._attempts.append(attempt)
         if isinstance(error, UpstreamError) and error.code not in OF_THE_FLEET:
-            is_overload = error.upstream_status in TOO_MUCH or error.code == "upstream_timeout"
-            self._own.fleet.report(call.candidate.deployment_id, False, call.leased_s, is_overload=is_overload)
+            is_overload, is_late = error.upstream_status in TOO_MUCH, error.code == "upstream_timeout"
+            self._own.fleet.report(
+                call.candidate.deployment_id, False, call.leased_s, is_overload=is_overload, is_late=is_late
+            )
 
     async def continued(self, request: Request, plan: Plan, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The events of an answer that outlives its deployment."""

@@ -189,12 +189,13 @@ class Healthy(About, frozen=True):
 
 
 class Report(About, frozen=True):
-    """How a call went. `first_byte_s`: of one that answered, how long that took; `is_overload`: it was asked too
-    much; `began_s`: when it began, None: just now."""
+    """How a call went. `first_byte_s`: of one that answered, how long that took; `is_overload`: it said that it
+    was asked too much; `is_late`: it kept silent for too long; `began_s`: when it began, None: just now."""
 
     ok: bool
     first_byte_s: float | None = None
     is_overload: bool = False
+    is_late: bool = False
     began_s: float | None = None
 
 

@@ -148,10 +148,11 @@ class Fleet:
         first_byte_s: float | None = None,
         *,
         is_overload: bool = False,
+        is_late: bool = False,
     ) -> None:
         """How a call went, for the breaker, the balance, the learned limit. `ok` is False where the deployment was at
-        fault; `began_s`: when it began; `first_byte_s`: how long it took to answer; `is_overload`: it was asked too
-        much."""
+        fault; `began_s`: when it began; `first_byte_s`: how long it took to answer; `is_overload`: it said that it
+        was asked too much; `is_late`: it kept silent for too long."""
         self._writer.apply(
             Report(
                 at_s=self._clock.now(),
@@ -159,6 +160,7 @@ class Fleet:
                 ok=ok,
                 first_byte_s=first_byte_s,
                 is_overload=is_overload,
+                is_late=is_late,
                 began_s=began_s,
             )
         )
