@@ -17,7 +17,7 @@ class BanditSettings(Section):
         0.05, description="At most this share of the requests goes to another than the best; 0: nothing is tried."
     )
     margin: float = Field(
-        0.05, ge=0, le=1, description="Only models whose score is at most this far below the best are tried."
+        0.03, ge=0, le=1, description="Only models whose score is at most this far below the best are tried."
     )
     half_life: float = Field(
         2000, gt=0, description="After so many further verdicts on a model an old one counts half."

@@ -6,7 +6,8 @@ keeps what they taught (`World.learned` brings it along).
 Learned is by how much a model's answers are judged better or worse than its quality term said, linear in intent,
 language, complexity, length of the prompt and that term itself: ridge regression as in LinUCB (Li et al. 2010) and
 linear Thompson sampling (Agrawal & Goyal 2013), with a half-life. Without verdicts it is zero: the choice begins as the
-quality profile makes it. Prices are known, so they are not learned: they stay what the strategy weighs them.
+quality profile makes it, and the ridge is strong, as a profile that fits is hard to beat (`docs/learning.md`). Prices
+are known, so they are not learned: they stay what the strategy weighs them.
 
 Chances are inverse gap weights (Abe & Long 1999; SquareCB, Foster & Rakhlin 2020): a model whose score is `gap` below
 the best of K is first with 1 / (K + sharpness · √n · gap), n the verdicts on it, all of them together with at most
@@ -28,8 +29,8 @@ from pointsman.types import Assignment, Breaker, Candidate, Complexity, Intent, 
 from pointsman.types_learned import Learned
 
 NAME = "bandit"
-SHARPNESS = 20.0
-RIDGE = 4.0  # verdicts against every weight: about so many must agree before one has moved halfway
+SHARPNESS = 300.0
+RIDGE, RIDGE_ALIKE = 300.0, 100.0  # so many verdicts must agree before a weight, or the one for all, has moved halfway
 LABELS: tuple[str, ...] = (*Intent, *(use_case for use_case in UseCase if use_case is not UseCase.AGENT))
 LANGUAGES = ("en", "hi", "ta", "te", "bn", "mr", "gu", "kn", "ml", "pa")
 COMPLEXITIES: tuple[str, ...] = tuple(Complexity)
@@ -174,7 +175,9 @@ def corrected(evidence: Evidence, features: Features, change: float) -> Evidence
 
 def learned_of(evidence: Evidence) -> Learned:
     """What a decision reads. The ridge is never forgotten: without news a weight falls back to zero."""
-    weights = np.linalg.solve(evidence.gram + RIDGE * np.eye(SIZE), evidence.moment)
+    ridge = np.full(SIZE, RIDGE)
+    ridge[0] = RIDGE_ALIKE
+    weights = np.linalg.solve(evidence.gram + np.diag(ridge), evidence.moment)
     return Learned(model_id=evidence.model_id, weights=tuple(weights.tolist()), n=evidence.n)
 
 
