@@ -6,6 +6,8 @@ Knows: how these are put together. Does not know: what any of them does, HTTP.
 import os
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from pointsman.clock import Clock
 from pointsman.ledger.accounts import Accounts
 from pointsman.ledger.build import prompts_of, store_of
@@ -16,7 +18,7 @@ from pointsman.ledger.feedback import Desk
 from pointsman.ledger.learner import Learner
 from pointsman.ledger.lines import Event
 from pointsman.ledger.metrics import Metrics
-from pointsman.ledger.recorder import Keeping, Recorder
+from pointsman.ledger.recorder import Keeping, Recorder, RecorderView
 from pointsman.ledger.report import Facts, as_json, report_of
 from pointsman.ledger.series import Maker
 from pointsman.ledger.store.base import Query, StoreError, Verdict
@@ -46,6 +48,8 @@ class Books:
     ) -> None:
         models, keys = [model.id for model in first.models], [key.name for key in first.keys]
         self._settings = settings
+        self._newsroom = newsroom
+        self._lost_told = 0
         self._prices = prices
         self._clock = clock
         self._tell = tell
@@ -58,7 +62,7 @@ class Books:
         self._recorder: Recorder | None = None
         if ledger.enabled:
             store = store_of(ledger, folder, os.environ)
-            self._recorder = Recorder(store, prices, self._keeping, clock, newsroom.hear_ledger)
+            self._recorder = Recorder(store, prices, self._keeping, clock, self._heard)
             money.watch(self._recorder.statistics)
         self._desk = Desk(self._recorder)
         self._desk.subscribe(accounts)
@@ -89,11 +93,19 @@ class Books:
         if self._recorder is None:
             return
         await self._recorder.close()
-        view = self._recorder.statistics()
-        if lost := view.queued + view.dropped + view.refused:
-            details = (("rows", lost),)
+        self._tell_lost(self._recorder.statistics())
+
+    def _heard(self, is_up: bool, why: str) -> None:
+        self._newsroom.hear_ledger(is_up, why)
+        if is_up and self._recorder is not None:
+            self._tell_lost(msgspec.structs.replace(self._recorder.statistics(), queued=0))
+
+    def _tell_lost(self, view: RecorderView) -> None:
+        """How many rows were lost since this was told last; `ledger_store_lost` before it says since when."""
+        if rows := view.queued + view.dropped + view.refused - self._lost_told:
+            self._lost_told += rows
             said = "Rows that the ledger's store never took"
-            self._tell(Event(name="ledger_rows_lost", level="warning", message=said, details=details))
+            self._tell(Event(name="ledger_rows_lost", level="warning", message=said, details=(("rows", rows),)))
 
     async def record(self, request_id: str) -> Record | None:
         """The latest row of that id in the store; None where there is none, or no store that answers."""

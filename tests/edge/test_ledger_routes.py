@@ -34,8 +34,9 @@ class Client:
 
     async def stats(self, key: str = "") -> dict[str, Any]:
         headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers["x-request-id"] = "looking"
         async with self.http.get(f"{self.url}/v1/model-routing/stats", headers=headers) as response:
-            assert response.status == 200
+            assert (response.status, response.headers.getall("x-request-id")) == (200, ["looking"])
             decoded: dict[str, Any] = await response.json()
             return decoded
 

@@ -15,7 +15,7 @@ from pointsman.edge.dialect import Dialect, in_dialect
 from pointsman.edge.doorkeeper import OPEN, TENANT
 from pointsman.edge.endpoint import Decode, Endpoint, Faults, Rooms
 from pointsman.edge.generate import Generate
-from pointsman.edge.http import JSON, Receive, Response, Scope, Send, request_id_of
+from pointsman.edge.http import JSON, Message, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.leaving import Leaving
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
@@ -88,7 +88,21 @@ class Site:
             await Response(send, request_id_of(scope), hide=self._hide).fail(error)
             return
         with self._leaving:
-            await (endpoint or self._shell)(scope, receive, send)
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+            else:
+                await self._shell(scope, receive, _with_id(send, request_id_of(scope)))
+
+
+def _with_id(send: Send, request_id: str) -> Send:
+    """The shell's answers, too, say which request they answer."""
+
+    async def tell(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode("latin-1"))]
+        await send(message)
+
+    return tell
 
 
 def build_site(
