@@ -26,7 +26,7 @@ from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
 from pointsman.types import Request
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 CLASSIFIER = Classifier(RoutingSettings())
 JSON = {

@@ -63,7 +63,7 @@ def test_without_a_key_every_path_but_two_is_shut(play: Callable[[Scene], None])
     async def scene(app: App, url: str, session: aiohttp.ClientSession) -> None:
         paths = [(filled(path), method) for path, method in OPERATIONS if path not in OPEN]
         for path, method in [*paths, ("/docs", "get"), ("/openapi.json", "get"), ("/no-such-path", "get")]:
-            for headers in ({}, {"authorization": "Bearer wrong"}, {"x-api-key": "pm-wrong"}):
+            for headers in ({}, {"authorization": "Bearer wrong", "x-api-key": "pm-wrong"}):
                 status, _, _ = await asked(session, method, url + path, **headers)
                 assert status == 401, f"{method} {path} {headers}"
 
