@@ -62,7 +62,7 @@ class Books:
         self._recorder: Recorder | None = None
         if ledger.enabled:
             store = store_of(ledger, folder, os.environ)
-            self._recorder = Recorder(store, prices, self._keeping, clock, self._heard)
+            self._recorder = Recorder(store, prices, self._keeping, clock, self._heard, self.prompts)
             money.watch(self._recorder.statistics)
         self._desk = Desk(self._recorder)
         self._desk.subscribe(accounts)

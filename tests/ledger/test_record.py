@@ -186,6 +186,15 @@ def test_equal_prompts_have_equal_digests_of_one_tenant_and_one_key() -> None:
     assert prompts.digest(request) != prompts.digest(ask("another"))
 
 
+def test_a_conversations_plain_digest_is_not_in_a_row() -> None:
+    """It could be guessed at: it has no key."""
+    prompts, talk = Prompts(key=lambda: b"k"), outcome(conversation="0123456789abcdef")
+    row, other = (record_of(talk, NOTHING, seal.sealed) for seal in (prompts, Prompts(key=lambda: b"another")))
+    assert row.conversation not in ("", talk.conversation, other.conversation)
+    assert row.conversation == record_of(talk, NOTHING, prompts.sealed).conversation
+    assert Prompts().sealed("0123") == prompts.sealed("") == ""
+
+
 def test_without_a_key_there_is_no_digest() -> None:
     assert Prompts().digest(ask("guess me")) == ""
 

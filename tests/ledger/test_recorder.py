@@ -3,6 +3,7 @@ counted."""
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -140,6 +141,27 @@ def test_what_finds_no_room_is_counted_and_costs_nothing() -> None:
         view = books.statistics()
         assert (view.written, view.dropped, view.queued) == (0, CAPACITY + 700, 0)
 
+    asyncio.run(scene())
+
+
+def test_a_store_that_hangs_is_told_when_the_queue_is_full() -> None:
+    class Hanging(Shelf):
+        def write(self, records: Sequence[Record]) -> None:
+            go_on.wait(PATIENCE_S)
+
+    async def scene() -> None:
+        heard = list[tuple[bool, str]]()
+        books = recording(Hanging(), lambda is_up, why: heard.append((is_up, why)))
+        for _ in range(CAPACITY + recorder.BATCH + 1):
+            books.closed(outcome())
+        await until(lambda: bool(heard))
+        assert heard == [(False, "the queue is full")]
+        go_on.set()
+        await until(lambda: len(heard) == 2)
+        assert heard[1] == (True, "")
+        await books.close()
+
+    go_on = threading.Event()
     asyncio.run(scene())
 
 

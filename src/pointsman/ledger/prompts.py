@@ -31,13 +31,23 @@ class Prompts:
 
         About a microsecond a kilobyte; attachments do not count.
         """
-        if self._find_key is None or not request.turns:
+        if not request.turns or not self._has_key():
             return ""
-        self._key = self._key or self._find_key()[:64]
         digest = hashlib.blake2b(request.tenant.encode(errors="replace"), digest_size=16, key=self._key)
         for turn in request.turns:
             digest.update(f"\0{turn.role}\0{turn.text}".encode(errors="replace"))
         return digest.hexdigest()
+
+    def sealed(self, digest: str) -> str:
+        """Another's digest of words, under the key: a plain one could be guessed at."""
+        if not digest or not self._has_key():
+            return ""
+        return hashlib.blake2b(digest.encode(), digest_size=8, key=self._key).hexdigest()
+
+    def _has_key(self) -> bool:
+        if not self._key and self._find_key is not None:
+            self._key = self._find_key()[:64]
+        return bool(self._key)
 
     def kept(self, request: Request) -> str:
         """The turns as JSON where prompts are to be stored, else ""."""

@@ -4,6 +4,7 @@ Invariant: what a caller or an upstream wrote (evidence, error details, the prom
 stored; every text is fit for any database (no NUL, of bounded length where a caller chose it).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,8 +20,11 @@ UNSAID = "…"
 _encode = msgspec.json.Encoder().encode
 
 
-def record_of(outcome: Outcome, spent: Spent) -> Record:
-    """The row. Words are kept where the Outcome carries the prompt, which it does only by the operator's wish."""
+def record_of(outcome: Outcome, spent: Spent, seal: Callable[[str], str] = str) -> Record:
+    """The row. Words are kept where the Outcome carries the prompt, which it does only by the operator's wish.
+
+    `seal`: what a row that outlasts the process has instead of the conversation's plain digest.
+    """
     with_words = bool(outcome.prompt)
     plan, attempts = outcome.plan, outcome.attempts
     assignment = plan.assignment if plan else None
@@ -58,7 +62,7 @@ def record_of(outcome: Outcome, spent: Spent) -> Record:
         stream=outcome.stream,
         events=outcome.events,
         reply_bytes=outcome.reply_bytes,
-        conversation=outcome.conversation,
+        conversation=seal(outcome.conversation),
         cost=spent.cost,
         baseline_cost=spent.baseline_cost,
         gpu_s=spent.gpu_s,

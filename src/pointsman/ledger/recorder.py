@@ -15,6 +15,7 @@ from concurrent.futures import Future
 
 from pointsman.clock import Clock
 from pointsman.ledger.cost import Prices
+from pointsman.ledger.prompts import Prompts
 from pointsman.ledger.record import record_of
 from pointsman.ledger.store.base import Found, Query, RowRefused, Store, StoreError, Verdict
 from pointsman.types import Outcome, Request, Value
@@ -62,8 +63,15 @@ class Recorder:
     for every row and every pruning."""
 
     def __init__(
-        self, store: Store, prices: Callable[[], Prices], keeping: Callable[[], Keeping], clock: Clock, told: Told
+        self,
+        store: Store,
+        prices: Callable[[], Prices],
+        keeping: Callable[[], Keeping],
+        clock: Clock,
+        told: Told,
+        prompts: Prompts | None = None,
     ) -> None:
+        self._seal = (prompts or Prompts()).sealed
         self._prices = prices
         self._keeping = keeping
         self._store = store
@@ -88,6 +96,7 @@ class Recorder:
         """Queue it."""
         if len(self._queue) >= CAPACITY or self._queued_bytes > CAPACITY_BYTES or self._closing.is_set():
             self._dropped += 1
+            self._is(False, "the queue is full")
             return
         self._queued_bytes += len(outcome.prompt)
         self._put(outcome)
@@ -163,7 +172,7 @@ class Recorder:
             self._judge(first)
             self._queue.popleft()
             return
-        records = [record_of(outcome, self._prices().spent(outcome)) for outcome in self._batch()]
+        records = [record_of(outcome, self._prices().spent(outcome), self._seal) for outcome in self._batch()]
         pause_s = FIRST_PAUSE_S
         while not self._write(records):
             if self._closing.wait(pause_s):
