@@ -62,7 +62,7 @@ from pointsman.newsroom import Newsroom, row_of
 from pointsman.reading_room import ReadingRoom
 from pointsman.redact import Redactor
 from pointsman.reload import ConfigFile, Reloader
-from pointsman.rooms import Ground, Prepared, Rooms, prepare, second_stage_of
+from pointsman.rooms import Ground, Prepared, Rooms, encoding_of, prepare
 from pointsman.server import Server
 from pointsman.settings import ManagedBase, Settings, sources_of
 from pointsman.sources.store import WeightStore
@@ -107,9 +107,10 @@ class App:
         self._latencies = Latencies()
         self.books = self._build_books(settings)
         self.ledger = Ledger(self.clock, self._sinks(), names, self.books.prompts)
-        self.second = self._build_second(settings)
+        prepared = prepare(settings)
+        self.second = SecondStage(E5, prepared.opinion, encoding_of(settings), self.clock, self._metrics.encoder)
         self._cache: tuple[object, Cache | NoCache] | None = None
-        self.rooms = self.furnish(settings, self.standing.names(), prepare(settings))
+        self.rooms = self.furnish(settings, self.standing.names(), prepared)
         self.move(self.rooms)
         self.reloader = Reloader(
             self, self.fleet, self.standing, self.clock, self.log.event, self._metrics.config, config
@@ -182,10 +183,6 @@ class App:
         self.log.subscribe(alerts.hear)
         return alerts
 
-    def _build_second(self, settings: Settings) -> SecondStage:
-        opinion, encoding = second_stage_of(settings)
-        return SecondStage(E5, opinion, encoding, self.clock, self._metrics.encoder)
-
     def _build_site(self) -> Site:
         shell = self.shell = build_shell(self, self.hide, self.condition)
         add_rag_routes(shell, self._library.rag, self._library.tenant)
@@ -245,7 +242,7 @@ class App:
         self.hide.learn(os.environ, settings.model_dump())
         self.admission.reconfigured(settings.keys, settings.admission, settings.server.request_timeout_s)
         self.admission.quotas.configure({model.id: model.limits for model in settings.models})
-        self.second.reconfigured(*second_stage_of(settings))
+        self.second.reconfigured(rooms.prepared.opinion, encoding_of(settings))
         self.experiments.configure(settings.experiments, {card.id: card.cost_per_mtok for card in rooms.cards})
         if isinstance(rooms.cache, Cache):
             self._metrics.cache.watch(rooms.cache.statistics)
@@ -330,7 +327,7 @@ class App:
     # The shell's Desk.
 
     def world(self) -> World:
-        return self.rooms.world()
+        return self.rooms.present.world()
 
     def metrics(self) -> bytes:
         return self._metrics.render()

@@ -40,7 +40,7 @@ from pointsman.policy.catalogue import cards_of
 from pointsman.policy.experiments import Assigner
 from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
-from pointsman.settings import EncoderSettings, Settings
+from pointsman.settings import EncoderSettings, RoutingSettings, Settings
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.off import Unread
 from pointsman.signals.opinion import Opinion, load_opinion
@@ -66,17 +66,52 @@ class Prepared(Value, frozen=True):
     """What takes a tenth of a second to build, or reads files."""
 
     classifier: ClassifierDoor
+    opinion: Opinion
     profile: QualityProfile | None
 
 
 def prepare(settings: Settings, before: "Rooms | None" = None) -> Prepared:
     """Blocks. What `before` has and would be the same is taken over. Raises ConfigError."""
-    routing, classifier = settings.routing, None
-    if before is not None and before.settings.routing == routing:
-        classifier = before.prepared.classifier
-    return Prepared(
-        classifier=classifier or (Classifier(routing) if routing.enabled else Unread()), profile=profile_of(settings)
-    )
+    routing, profile = settings.routing, profile_of(settings)
+    if before is not None and _read_by(before.settings.routing) == _read_by(routing):
+        return msgspec.structs.replace(before.prepared, profile=profile)
+    classifier = Classifier(routing) if routing.enabled else Unread()
+    return Prepared(classifier=classifier, opinion=load_opinion(routing.abstain_below), profile=profile)
+
+
+def _read_by(routing: RoutingSettings) -> tuple[object, ...]:
+    """What of the section a classifier and the encoder's opinion are made from."""
+    return routing.enabled, routing.rules, routing.builtin_rules, routing.abstain_below
+
+
+class Present:
+    """The world as one tree's requests may know it. Does not know the rooms: what is replaced is free at once."""
+
+    def __init__(self, ground: Ground, names: frozenset[str], *, learns: bool) -> None:
+        self._fleet = ground.fleet
+        self._conversations = ground.conversations
+        self._quotas = ground.admission.quotas
+        self._experiments = ground.experiments
+        self._learner = ground.learner
+        self._names = names
+        self._learns = learns
+
+    def world(self) -> World:
+        """As far as these deployments go: one that takes over later is not there yet."""
+        world = self._fleet.world()
+        if len(world.deployments) == len(self._names):
+            return world
+        return msgspec.structs.replace(world, deployments=tuple(d for d in world.deployments if d.id in self._names))
+
+    def world_for(self, request: Request) -> World:
+        """As one request's decision may know it."""
+        world = self.world()
+        held_by, trials = self._conversations.held_by(request), self._experiments.trials()
+        full = self._quotas.full()
+        learned = self._learner.learned if self._learns else ()
+        if not (held_by or trials or full or learned):
+            return world
+        return msgspec.structs.replace(world, held_by=held_by, experiments=trials, full=full, learned=learned)
 
 
 class Rooms:
@@ -95,11 +130,7 @@ class Rooms:
         self.prices = Prices(self.cards, settings.ledger.baseline_model)
         self.cache = cache
         self.fetcher = Fetcher(settings.media)
-        self._fleet = ground.fleet
-        self._conversations = ground.conversations
-        self._quotas = ground.admission.quotas
-        self._experiments = ground.experiments
-        self._learner = ground.learner
+        self.present = Present(ground, names, learns=settings.routing.bandit.enabled)
         self.visitors = 0
         self.left: Callable[[], None] = _nothing
         server = settings.server
@@ -122,7 +153,7 @@ class Rooms:
             self.router,
             dispatch,
             ground.ledger,
-            self.world_for,
+            self.present.world_for,
             cache.under(fingerprint_of(settings)),
         )
         # What the edge asks of them, beside the gateway.
@@ -130,23 +161,6 @@ class Rooms:
         self.limits = BodyLimits(max_bytes=int(server.max_body_mb * MEBIBYTE), timeout_s=server.body_timeout_s)
         self.keep_alive_s = server.keep_alive_s
         self.media: Prepare | None = self.fetcher.inlined if settings.media.fetch else None
-
-    def world(self) -> World:
-        """The present, as far as these deployments go: one that takes over later is not there yet."""
-        world = self._fleet.world()
-        if len(world.deployments) == len(self.names):
-            return world
-        return msgspec.structs.replace(world, deployments=tuple(d for d in world.deployments if d.id in self.names))
-
-    def world_for(self, request: Request) -> World:
-        """The present as one request's decision may know it."""
-        world = self.world()
-        held_by, trials = self._conversations.held_by(request), self._experiments.trials()
-        full = self._quotas.full()
-        learned = self._learner.learned if self.settings.routing.bandit.enabled else ()
-        if not (held_by or trials or full or learned):
-            return world
-        return msgspec.structs.replace(world, held_by=held_by, experiments=trials, full=full, learned=learned)
 
     def __enter__(self) -> Self:
         self.visitors += 1
@@ -171,12 +185,11 @@ def _nothing() -> None:
     """Nobody waits for the last to leave."""
 
 
-def second_stage_of(settings: Settings) -> tuple[Opinion, EncoderSettings]:
-    """What the encoder's opinion rests on; it is asked where the classifier can be unsure at all."""
+def encoding_of(settings: Settings) -> EncoderSettings:
+    """The encoder is asked where the classifier can be unsure at all."""
     routing = settings.routing
     may_be_unsure = routing.enabled and routing.builtin_rules
-    encoding = routing.encoder if may_be_unsure else routing.encoder.model_copy(update={"enabled": False})
-    return load_opinion(routing.abstain_below), encoding
+    return routing.encoder if may_be_unsure else routing.encoder.model_copy(update={"enabled": False})
 
 
 def profile_of(settings: Settings) -> QualityProfile | None:

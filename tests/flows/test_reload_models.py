@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,8 +152,11 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_every_problem_is_told(tm
             assert "models[1].id" in caught.value.message
             assert talk.app.reloader.status.last_error == caught.value.message
             assert talk.app.settings.models[0].slots == 1
+            before = weakref.ref(talk.app.rooms)
             talk.app.reloader.point("uno", "one")
             assert talk.app.settings.aliases == {"uno": "one"}
+            await asyncio.sleep(0.05)
+            assert before() is None, "rooms that nobody is in stay in memory until they are collected"
             assert await talk.reload(command("one")) == "aliases changed"
             assert talk.app.settings.aliases == {}
 
