@@ -120,8 +120,8 @@ class Page:
         return str(await self.js("document.body.innerText"))
 
     async def says(self, words: str) -> None:
-        """Wait until these words are on the page."""
-        await self.until(f"document.body.innerText.includes({words!r})")
+        """Wait until these words are on the page; any space will do between them."""
+        await self.until(f"document.body.innerText.replaceAll('\\u00a0', ' ').includes({words!r})")
 
     async def find(self, role: str, name: str) -> str:
         """The object id of the one thing of that role and accessible name, once it is there."""

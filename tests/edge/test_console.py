@@ -260,7 +260,7 @@ def test_listeners_do_not_keep_the_gateway_from_leaving() -> None:
 
     async def whole() -> None:
         async with (
-            asyncio.timeout(8),
+            asyncio.timeout(20),
             FaultUpstream() as upstream,
             aiohttp.ClientSession() as session,
             serving(parse(json.dumps(document(upstream.url)))) as (_, url),

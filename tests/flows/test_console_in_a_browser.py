@@ -118,6 +118,11 @@ def test_only_who_has_the_admin_key_sees_and_changes(tmp_path: Path, monkeypatch
             await page.says("unload voice: done")
             assert app.fleet.status().deployments[-1].tier == "cold"
             await page.says("is being stopped")
+            await page.press("button", "take out chatty")
+            await page.says("breaker forced open")
+            await page.press("button", "put back chatty")
+            await page.says("put back chatty: done")
+            assert app.fleet.status().deployments[0].breaker == "closed"
             assert await page.js("localStorage.length") == 0
             page.complaints[:] = [one for one in page.complaints if "401" not in one]  # the browser's own word for it
 

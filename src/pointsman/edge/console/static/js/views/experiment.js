@@ -49,8 +49,8 @@ const LINES = [
 function Sequence({ one }) {
   const points = one.history;
   if (points.length < 2) {
-    return html`<${Empty} icon="experiments" title="Too few verdicts yet"><p>${one.evidence.control_verdicts + one.evidence.treatment_verdicts}
-      so far. Callers give them by POST /v1/feedback.</p><//>`;
+    return html`<${Empty} icon="experiments" title="Too few verdicts yet"><p>${one.evidence.control_verdicts + one.evidence.treatment_verdicts} so far.
+      Callers give them by POST /v1/feedback.</p><//>`;
   }
   const at = points.map((point) => point.verdicts);
   const clip = (value) => Math.max(-0.6, Math.min(0.6, value));
@@ -71,7 +71,7 @@ function Sequence({ one }) {
   ];
   return html`<${Plot} at=${at} lines=${lines} height=${240} time=${false} format=${(v) => percent(v, 0)} range=${() => [-reach, reach]} tip=${tip}
       label=${`After ${last.verdicts} verdicts a loss between ${percent(last.low)} and ${percent(last.high)}, most likely ${percent(last.loss)}`} />
-    <${Legend} parts=${LINES} /><p class="tiny muted note">By verdicts of callers. The interval is valid however often one looks: over all of them it misses the
+    <${Legend} parts=${LINES} /><p class="tiny muted explains">By verdicts of callers. The interval is valid however often one looks: over all of them it misses the
       truth in at most ${percent(one.alpha, 0)} of experiments.</p>`;
 }
 

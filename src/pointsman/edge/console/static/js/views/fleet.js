@@ -22,10 +22,10 @@ export function Fleet({ store }) {
     return () => control.abort();
   }, []);
 
-  const act = async (one, action) => {
+  const act = async (one, action, path = action, body = undefined) => {
     say({ text: `${words(action)} ${one.id} …` });
     try {
-      const answer = await postJson(`/models/${encodeURIComponent(one.id)}/${action}`);
+      const answer = await postJson(`/models/${encodeURIComponent(one.id)}/${path}`, body);
       const { done } = await answer.json();
       say({ tone: "ok", text: `${action} ${one.id}: ${done ? "done" : "under way, it goes on"}` });
     } catch (error) {
@@ -102,13 +102,19 @@ function Slots({ one }) {
 }
 
 function Health({ one }) {
-  if (one.breaker !== "closed") return html`<${Badge} tone="bad">breaker ${words(one.breaker)}<//>`;
+  if (one.breaker !== "closed") {
+    const why = [one.breaker_why, one.retry_in_s && `tried again in ${span(one.retry_in_s)}`].filter(Boolean).join("; ");
+    return html`<span title=${why}><${Badge} tone=${one.breaker === "half_open" ? "warn" : "bad"}>breaker ${words(one.breaker)}<//></span>`;
+  }
   if (one.last_error) return html`<span class="tag error clip" title=${one.last_error}>${one.last_error}</span>`;
   return html`<span class="small soft">${one.restarts ? `${one.restarts} restarts` : "well"}</span>`;
 }
 
 function Actions({ one, isBusy, act }) {
-  if (!one.is_managed) return html`<span class="tiny muted row end">not ours to load</span>`;
+  const force = (title, state) => html`<button type="button" class="button small" aria-label=${`${title} ${one.id}`}
+    onClick=${() => act(one, title, "breaker", { state })}>${title[0].toUpperCase() + title.slice(1)}</button>`;
+  if (one.breaker.startsWith("forced")) return html`<span class="row nowrap end">${force("put back", "auto")}</span>`;
+  if (!one.is_managed) return html`<span class="row nowrap end">${force("take out", "forced_open")}</span>`;
   const able = one.tier === "cold" ? ["load"] : one.tier === "warm" ? ["wake", "unload"]
     : one.memory.asleep_bytes ? ["sleep", "unload"] : ["unload"];
   return html`<span class="row nowrap end">${able.map((action) => html`<button type="button" key=${action} class="button small" disabled=${isBusy}

@@ -27,7 +27,7 @@ export function Books({ state }) {
       <tbody>${rows.map(([model, row]) => html`<tr key=${model}><td><span class="row nowrap"><${Dot} colour=${colourOf(state, model)} /><span class="clip strong">${model}</span></span></td>
         <td class="num">${count(row.count)} <span class="muted">${row.percentage.toFixed(0)} %</span></td>
         <td><${Whisker} value=${row.success_rate} interval=${row.success_rate_interval} /></td>
-        <td class="num">${duration(row.avg_latency_ms / 1000)} <span class="muted tiny">${plusMinus(row)}</span></td>
+        <td class="num">${duration(row.avg_latency_ms ? row.avg_latency_ms / 1000 : null)} <span class="muted tiny">${plusMinus(row)}</span></td>
         <td>${row.verdicts ? html`<${Whisker} value=${row.feedback} interval=${row.feedback_interval} note=${`of ${row.verdicts}`} />` : html`<span class="muted">none</span>`}</td>
         <td class="num">${count(row.completion_tokens)}</td><td class="num">${money(row.cost)}</td></tr>`)}</tbody></table><//>`;
 }

@@ -4,7 +4,7 @@ import { minute, span } from "../format.js";
 import { Empty } from "../parts.js";
 import { Legend } from "../charts.js";
 
-const [SHORTEST_S, HOUR_S] = [600, 3600];
+const [SHORTEST_S, HOUR_S] = [300, 3600];
 const COLOURS = {
   hot: "color-mix(in srgb, var(--ok) 72%, var(--surface))", loading: "var(--kind-2)", asleep: "var(--info)", failed: "var(--bad)",
 };
