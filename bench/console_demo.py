@@ -53,7 +53,7 @@ def document(url: str, folder: Path) -> dict[str, Any]:
         },
         "experiments": [
             {"name": "larger-general", "kind": "canary", "control": "llama-3.2-3b", "treatment": "llama-3.1-8b"}
-            | {"rollout": [0.5, 0.8], "guards": {"latency": 9}},
+            | {"rollout": [0.5, 0.8], "guards": {"slowdown": 9}},
             {
                 "name": "reasoner-for-code",
                 "kind": "canary",

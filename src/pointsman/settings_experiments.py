@@ -16,7 +16,7 @@ class GuardSettings(Section):
     """What a treatment may not do, however good its answers: proved to be worse than this, it is rolled back."""
 
     errors: Share = Field(0.02, description="So much more of its requests may fail than of the control's; 1: any.")
-    latency: float = Field(
+    slowdown: float = Field(
         0.5, ge=0, description="By this share its answers may typically take longer: 0.5 is half as long again."
     )
 

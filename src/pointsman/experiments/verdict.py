@@ -71,7 +71,7 @@ class Rules(Value, frozen=True):
     rollback_above: float
     proved_above: float
     most_errors: float
-    most_latency: float
+    most_slowdown: float
     min_samples: int
     horizon: int
 
@@ -85,7 +85,7 @@ class Rules(Value, frozen=True):
             rollback_above=settings.rollback_above,
             proved_above=settings.proved_above,
             most_errors=settings.guards.errors,
-            most_latency=settings.guards.latency,
+            most_slowdown=settings.guards.slowdown,
             min_samples=settings.min_samples,
             horizon=settings.horizon,
         )
@@ -139,7 +139,7 @@ def _broken(rules: Rules, control: Arm, treatment: Arm, patience: Patience) -> s
         "errors", n, rules.alpha_guard, partial(evidence_above, control.errors, treatment.errors, errors)
     ):
         return "errors"
-    most = 1 + rules.most_latency
+    most = 1 + rules.most_slowdown
     if treatment.latency_s.mean - control.latency_s.mean > math.log(most):
         # Twice: of the two-sided interval only the lower end counts.
         interval = ratio_interval(control.latency_s, treatment.latency_s, 2 * rules.alpha_guard)
