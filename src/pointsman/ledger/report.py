@@ -49,7 +49,7 @@ class GroupReport(Value, frozen=True):
     completion_tokens: int
     cost: float
     baseline_cost: float
-    gpu_seconds: float
+    gpu_s: float
 
 
 class Report(Value, frozen=True):
@@ -117,7 +117,7 @@ def report_of(tally: Tally, facts: Facts) -> Report:
             "total": total.cost,
             "baseline": total.baseline_cost,
             "savings": total.baseline_cost - total.cost,
-            "gpu_seconds": total.gpu_s,
+            "gpu_s": total.gpu_s,
         },
         cache={**tally.by_cache, "saved_tokens": total.saved_tokens, "saved_cost": total.saved_cost},
     )
@@ -148,7 +148,7 @@ def _group(sums: Sums, total: int) -> GroupReport:
         completion_tokens=sums.completion_tokens,
         cost=sums.cost,
         baseline_cost=sums.baseline_cost,
-        gpu_seconds=sums.gpu_s,
+        gpu_s=sums.gpu_s,
     )
 
 
