@@ -1,11 +1,23 @@
 """Who is told what happens here: the sections `telemetry` (traces) and `alerts[]` (webhooks)."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pointsman import settings_words as words
 from pointsman.settings_base import Section, Share, Url, Variable, Words
+
+EVENTS = (
+    *("model_loaded", "model_load_failed", "model_died", "model_restarting", "model_unloading", "model_reachable"),
+    *("model_asleep", "model_awake", "model_sleepless", "model_wake_failed", "model_replaced", "model_kept"),
+    *("breaker", "administered", "config_reloaded", "config_invalid"),
+    *("cache_store_lost", "cache_store_back", "limit_store_lost", "limit_store_back"),
+    *("ledger_store_lost", "ledger_store_back", "ledger_rows_lost", "statistics_reset"),
+    *("experiment_started", "experiment_step", "experiment_passed", "experiment_better", "experiment_review"),
+    *("experiment_rolled_back", "experiment_ratio", "experiment_paused", "experiment_resumed"),
+    *("figures_ignored", "experiments_ignored", "learned_ignored", "log_lines_dropped", "unforeseen_error"),
+)
+"""What the log tells of the server's life, by name; what only a library says is not among them."""
 
 
 class TelemetrySettings(Section):
@@ -25,11 +37,9 @@ class AlertSettings(Section):
     """A webhook that hears of events as they happen, as JSON. Failures are counted; nothing waits for it."""
 
     url: Url | None = Field(None, description="Where events are POSTed. Redirects are not followed.")
-    url_env: Variable | None = Field(
-        None, description="The variable that holds the URL instead, where it is a secret."
-    )
+    url_env: Variable | None = Field(None, description="The variable that holds the URL instead, where it is a secret.")
     severity: Literal["info", "warning", "error"] = Field("warning", description="The least severe event it hears of.")
-    events: tuple[Words, ...] = Field(
+    events: tuple[Annotated[str, *words.one_of(EVENTS)], ...] = Field(
         (),
         description="These events, whatever their severity, by their names in the log; empty: by severity.",
     )

@@ -11,6 +11,7 @@ import yaml
 
 from pointsman.app import App
 from pointsman.settings import parse
+from pointsman.settings_telemetry import EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -71,6 +72,11 @@ def test_every_alert_says_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"warning", "critical"}
     told = re.findall(r"^### (Pointsman\w+)$", page, re.MULTILINE)
     assert sorted(told) == sorted(rule["alert"] for rule in alerts())
+
+
+def test_every_event_a_webhook_can_ask_for_is_explained() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert not [name for name in EVENTS if f"`{name}`" not in page]
 
 
 def test_no_series_is_named_that_a_gateway_does_not_have(tmp_path: Path) -> None:

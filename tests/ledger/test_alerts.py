@@ -1,26 +1,31 @@
 """Webhooks hear of events: signed, redacted, never twice in a hurry, and a dead one holds nobody up."""
 
+import ast
 import asyncio
 import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
+import pointsman
 from pointsman.clock import Clock, SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.errors import ConfigError
 from pointsman.ledger.alerts import Alerts, AlertStatistics
 from pointsman.ledger.lines import Event, Level
 from pointsman.redact import Redactor
-from pointsman.settings_telemetry import AlertSettings
+from pointsman.settings_telemetry import EVENTS, AlertSettings
 from pointsman.testing.clock import FakeClock
 
 SECRET = "correct horse battery"
+EXPERIMENT_EVENTS = "started step passed better review rolled_back ratio paused resumed".split()
 
 
 def died(deployment: str = "m#0", level: Level = "error", message: str = "m#0 died: killed") -> Event:
@@ -107,7 +112,7 @@ def test_an_event_arrives_as_json_with_a_text_for_people_and_a_signature() -> No
 
 def test_it_hears_what_it_asked_for() -> None:
     async def scene(alerts: Alerts, hook: Webhook, clock: FakeClock) -> None:
-        for event in (Event(name="model_loaded"), Event(name="store_lost", level="warning"), died()):
+        for event in (Event(name="model_loaded"), Event(name="cache_store_lost", level="warning"), died()):
             alerts.hear(event)
         await until(lambda: bool(hook.got))
         await asyncio.sleep(0.05)
@@ -116,6 +121,20 @@ def test_it_hears_what_it_asked_for() -> None:
     assert play(scene, severity="warning").sent == 2
     assert play(scene).sent == 2
     assert play(scene, events=("model_loaded",)).sent == 1
+
+
+def test_the_events_that_can_be_asked_for_are_those_that_are_told() -> None:
+    """Read from the source: a name that nobody tells would be an alarm that never rings."""
+    source = Path(pointsman.__file__).parent
+    told = {f"experiment_{name}" for name in EXPERIMENT_EVENTS}
+    for path in source.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"Event", "self._say"}:
+                named = [keyword.value for keyword in node.keywords if keyword.arg == "name"] or node.args[:1]
+                told |= {word.value for word in named if isinstance(word, ast.Constant) and isinstance(word.value, str)}
+    assert told - {"library_message", "fleet"} == set(EVENTS)
+    with pytest.raises(ValidationError):
+        AlertSettings(url="http://127.0.0.1/", events=("model_dyed",))
 
 
 def test_the_same_of_the_same_model_is_told_once_in_a_while_and_says_how_often() -> None:
