@@ -182,6 +182,27 @@ def test_open_breakers_are_left_out_while_anybody_else_lives() -> None:
     assert (order(plan), codes(plan)) == (["b"], {"a": "breaker_open"})
 
 
+def test_one_that_is_being_tried_is_a_last_resort_too_and_one_closed_off_is_not() -> None:
+    tried = replace(hot("a"), breaker=Breaker.HALF_OPEN, is_tried=True)
+    assert codes(decided(world(tried, hot("b")))) == {"a": "breaker_open"}
+    alone = decided(world(tried))
+    assert (order(alone), alone.strategy) == (["a"], "last_resort")
+    closed_off = replace(hot("a"), breaker=Breaker.FORCED_OPEN)
+    refused = decided(world(closed_off))
+    assert (refused.candidates, refused.problem, codes(refused)) == ((), "upstream_unreachable", {"a": "forced_open"})
+    assert order(decided(world(replace(hot("a"), breaker=Breaker.FORCED_CLOSED)))) == ["a"]
+
+
+def test_a_model_at_its_own_limit_is_left_out_and_alone_says_when_to_come_back() -> None:
+    full = (("a", 7.0), ("b", 3.0))
+    plan = decided(replace(world(hot("a"), hot("b")), full=full[:1]))
+    assert (order(plan), codes(plan)) == (["b"], {"a": "rate_limited"})
+    refused = decided(replace(world(hot("a"), hot("b")), full=full))
+    assert (refused.problem, refused.retry_in_s) == ("rate_limit_exceeded", 3.0)
+    pinned = decided(replace(world(hot("a"), hot("b")), full=full[:1]), request=ask(model="a"))
+    assert (pinned.problem, pinned.retry_in_s) == ("rate_limit_exceeded", 7.0)
+
+
 def test_where_only_breakers_stop_it_the_longest_without_failure_is_tried_first() -> None:
     seen = world(
         replace(hot("a", "a1"), breaker=Breaker.OPEN, retry_in_s=25),
