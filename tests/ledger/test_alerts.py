@@ -206,6 +206,20 @@ def test_one_that_hangs_holds_up_neither_the_server_nor_another() -> None:
     asyncio.run(asyncio.wait_for(run(), 20))
 
 
+def test_an_event_may_come_from_any_thread_and_from_before_the_beginning() -> None:
+    async def run() -> None:
+        async with listening() as (hook, url), AiohttpClient() as http:
+            alerts = of(http, SystemClock(), AlertSettings(url=url))
+            alerts.hear(died("early"))
+            async with alerts:
+                await until(lambda: len(hook.got) == 1)
+                await asyncio.to_thread(alerts.hear, died("from elsewhere"))
+                await until(lambda: len(hook.got) == 2)
+            alerts.hear(died("late"))
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
 def test_a_url_may_be_a_secret_too() -> None:
     async def run() -> None:
         async with listening() as (hook, url), AiohttpClient() as http:

@@ -120,6 +120,7 @@ class _Webhook:
         self._rng = clock.rng()
         self._queue: deque[tuple[Event, float, int]] = deque()
         self._awake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._told: dict[tuple[Any, ...], tuple[float, int]] = {}
         self._recent_s: deque[float] = deque(maxlen=hook.per_minute)
         self.sent = self.suppressed = self.dropped = self.failed = 0
@@ -143,13 +144,13 @@ class _Webhook:
         self._told[key] = (now_s, 0)
         self._recent_s.append(now_s)
         self._queue.append((event, self._clock.unix(), kept_back))
-        self._awake.set()
+        if self._loop is not None:  # libraries warn in threads of their own
+            self._loop.call_soon_threadsafe(self._awake.set)
 
     async def run(self, poster: Poster, source: str, redact: Callable[[str], str]) -> None:
         """Tell what is queued, one after the other, until cancelled."""
+        self._loop = asyncio.get_running_loop()
         while True:
-            await self._awake.wait()
-            self._awake.clear()
             while self._queue:
                 event, at_unix_s, kept_back = self._queue[0]
                 body = msgspec.json.encode(message_of(self.hook, event, source, at_unix_s, kept_back))
@@ -158,6 +159,8 @@ class _Webhook:
                 else:
                     self.failed += 1
                 self._queue.popleft()
+            await self._awake.wait()
+            self._awake.clear()
 
     async def _told_it(self, poster: Poster, body: bytes) -> bool:
         pause_s = FIRST_PAUSE_S
@@ -188,6 +191,7 @@ class _Webhook:
 
     def give_up(self) -> None:
         """What is queued will not be told."""
+        self._loop = None
         self.failed += len(self._queue)
         self._queue.clear()
 
