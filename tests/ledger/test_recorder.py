@@ -208,6 +208,24 @@ def test_a_verdict_comes_after_its_row(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
+def test_a_verdict_waits_for_the_store_as_rows_do(tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = tmp_path / "ledger.sqlite"
+        books = recording(SqlStore(Sqlite(path, 0.05)))
+        books.closed(outcome("r"))
+        await until(lambda: books.statistics().written == 1)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        assert books.keep(verdict("r")) is not None
+        await until(lambda: not books.statistics().is_up)
+        other.execute("COMMIT")
+        other.close()
+        await until(lambda: books.statistics().verdicts == 1)
+        await books.close()
+
+    asyncio.run(scene())
+
+
 def test_nobody_waits_for_a_store_that_says_nothing() -> None:
     async def scene() -> None:
         shelf = Shelf()

@@ -166,19 +166,24 @@ class Recorder:
         self._store.close()
 
     def _take(self) -> None:
-        """The next batch of Outcomes, or the next verdict."""
+        """The next batch of Outcomes, or the next verdict; as often as it takes."""
         first = self._queue[0]
         if isinstance(first, _Judging):
-            self._judge(first)
+            self._persist(lambda: self._judge(first))
             self._queue.popleft()
             return
         records = [record_of(outcome, self._prices().spent(outcome), self._seal) for outcome in self._batch()]
+        if not self._persist(lambda: self._write(records)):
+            self._dropped += len(records)
+
+    def _persist(self, attempt: Callable[[], bool]) -> bool:
+        """Try until there is nothing left to do; at the end of the process once more, then give up."""
         pause_s = FIRST_PAUSE_S
-        while not self._write(records):
+        while not attempt():
             if self._closing.wait(pause_s):
-                self._dropped += 0 if self._write(records) else len(records)
-                return
+                return attempt()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return True
 
     def _batch(self) -> Iterator[Outcome]:
         """Outcomes up to the next verdict, with a breath now and then."""
@@ -218,16 +223,23 @@ class Recorder:
             del records[0]
         return True
 
-    def _judge(self, judging: _Judging) -> None:
-        if not judging.found.set_running_or_notify_cancel():
-            return
+    def _judge(self, judging: _Judging) -> bool:
+        """Whether there is nothing left to do for it: whoever asked may have left."""
+        if judging.found.cancelled():
+            return True
         try:
             found = self._store.judge(judging.verdict)
-        except (StoreError, RowRefused) as error:
-            judging.found.set_exception(StoreError(str(error)))
-            return
+        except RowRefused:
+            self._refused += 1
+            found = None
+        except StoreError as error:
+            self._is(False, str(error))
+            return False
+        self._is(True, "")
         self._verdicts += found is not None
-        judging.found.set_result(found)
+        if judging.found.set_running_or_notify_cancel():
+            judging.found.set_result(found)
+        return True
 
     def _prune(self) -> None:
         self._prune_at_s = self._clock.now() + PRUNE_S
