@@ -71,6 +71,8 @@ class Books:
             message = f"what verdicts taught is ignored: {self.learner.problem}"
             tell(Event(name="learned_ignored", level="warning", message=message))
         self._desk.subscribe(self.learner)
+        said = "Verdicts that the bandit heard of, by what became of them"
+        metrics.count("agent_router_learned_verdicts", said, self.learner.counts)
         recorder: tuple[Sink, ...] = () if self._recorder is None else (self._recorder,)
         # The row is queued, and the learner knows the request, before the desk may tell a verdict on it.
         self.sinks: tuple[Sink, ...] = (accounts, *recorder, self.learner, self._desk)

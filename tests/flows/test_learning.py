@@ -53,7 +53,8 @@ def test_verdicts_are_learned_from_and_the_log_can_be_replayed(tmp_path: Path) -
         async with FaultUpstream() as upstream, serving(parse(tree(upstream.url, tmp_path, "quality"))) as (app, url):
             await asked_and_judged(url)
             learner = app.books.learner
-            return learner.statistics().verdicts, {one.model_id: one.n for one in learner.learned}
+            assert f'agent_router_learned_verdicts_total{{result="learned"}} {ASKED}.0'.encode() in app.metrics()
+            return learner.statistics().learned, {one.model_id: one.n for one in learner.learned}
 
     verdicts, learned = asyncio.run(asyncio.wait_for(run(), 30))
     assert verdicts == ASKED

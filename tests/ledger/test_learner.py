@@ -85,7 +85,8 @@ def test_a_changed_verdict_is_as_if_it_had_been_so_from_the_first() -> None:
         learner.judged(verdict(first))
     changed.judged(verdict(0.0, replaces=1.0))
     assert believed(changed) == pytest.approx(believed(steady))
-    assert changed.statistics() == LearnerStatistics(verdicts=1, changed=1, unknown=0)
+    assert dict(changed.counts()) == {"learned": 1, "changed": 1, "unknown": 0}
+    assert changed.statistics() == LearnerStatistics(learned=1, changed=1, unknown=0)
 
 
 def test_verdicts_on_what_nobody_remembers_are_counted() -> None:
@@ -103,7 +104,7 @@ def test_memory_is_bounded() -> None:
         learner.closed(replace(one, request_id=f"r{number}"))
     learner.judged(verdict(1.0, "r0"))
     learner.judged(verdict(1.0, f"r{RECENT}"))
-    assert learner.statistics() == LearnerStatistics(verdicts=1, changed=0, unknown=1)
+    assert learner.statistics() == LearnerStatistics(learned=1, changed=0, unknown=1)
 
 
 @pytest.mark.parametrize(

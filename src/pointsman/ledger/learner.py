@@ -32,7 +32,7 @@ QUALITY = "quality"
 class LearnerStatistics(Value, frozen=True):
     """Verdicts since the start: learned from, changed afterwards, and on requests that are no longer remembered."""
 
-    verdicts: int
+    learned: int
     changed: int
     unknown: int
 
@@ -95,7 +95,7 @@ class Learner:
             self._recent.popitem(last=False)
 
     def judged(self, judged: Judged) -> None:
-        """Learn from a verdict, about a tenth of a millisecond."""
+        """Learn from a verdict, about 30 µs."""
         settings = self._settings()
         if not settings.enabled:
             return
@@ -149,7 +149,11 @@ class Learner:
             self.problem = f"{self._path}: {type(error).__name__}: {error}"
 
     def statistics(self) -> LearnerStatistics:
-        return LearnerStatistics(verdicts=self._verdicts, changed=self._changed, unknown=self._unknown)
+        return LearnerStatistics(learned=self._verdicts, changed=self._changed, unknown=self._unknown)
+
+    def counts(self) -> tuple[tuple[str, float], ...]:
+        """By result, as metrics tell them."""
+        return tuple((name, float(count)) for name, count in msgspec.structs.asdict(self.statistics()).items())
 
     def __repr__(self) -> str:
         return f"Learner({self._verdicts} verdicts on {len(self._evidence)} models)"
