@@ -105,7 +105,8 @@ def test_nothing_known_is_everything_possible() -> None:
 def test_what_is_taken_back_never_was() -> None:
     one, two = tally(3, 5), tally(3, 5)
     one.add(0.25)
-    one.add(0.25, -1)
+    one.take(0.25)
+    one.take(0.5)
     assert one == two
     assert one.mean == 0.6
 

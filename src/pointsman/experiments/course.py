@@ -100,7 +100,7 @@ class Experiment:
         settings, course = self.settings, self.course
         if course.is_paused or (course.status is Status.ROLLED_BACK and settings.kind in {SHADOW, SWITCHBACK}):
             return None
-        arm = window_arm(settings.name, int(now_unix_s // settings.window_s)) if settings.kind == SWITCHBACK else ""
+        arm = self._turn(now_unix_s) if settings.kind == SWITCHBACK else ""
         return Trial(
             name=settings.name,
             kind=settings.kind,
@@ -118,7 +118,7 @@ class Experiment:
 
     def closed(self, outcome: Outcome, arm: str, cost: float) -> None:
         """Count how a request of ours ended."""
-        if outcome.status not in COUNTED or not self._counts(outcome.received_unix_s):
+        if outcome.status not in COUNTED or not self._counts(arm, outcome.received_unix_s):
             return
         model = self.settings.treatment if self._is_treatment(arm) else self.settings.control
         last = outcome.attempts[-1] if outcome.attempts else None
@@ -137,19 +137,25 @@ class Experiment:
 
     def judged(self, judged: Judged, arm: str) -> None:
         """Count what a caller said of an answer; a caller's second word replaces the first."""
-        if not self._counts(judged.received_unix_s):
+        if not self._counts(arm, judged.received_unix_s):
             self.course.late += 1
             return
         into = self._into(arm, judged.received_unix_s)
         if judged.replaces is not None:
-            into.quality.add(judged.replaces, -1)
+            into.quality.take(judged.replaces)
             self._patience.forget()
         into.quality.add(judged.feedback.value)
 
-    def _counts(self, received_unix_s: float) -> bool:
-        course = self.course
+    def _counts(self, arm: str, received_unix_s: float) -> bool:
+        """Whether it arrived during this step; at a switchback's turn, a request may miss its own by a moment."""
+        course, windows = self.course, self._windows
         is_ours = received_unix_s >= course.began_unix_s and course.status is not Status.ROLLED_BACK
-        return is_ours and (self._windows is None or self._windows.is_open(received_unix_s))
+        return is_ours and (
+            windows is None or (windows.is_open(received_unix_s) and self._turn(received_unix_s) == arm)
+        )
+
+    def _turn(self, at_unix_s: float) -> str:
+        return window_arm(self.settings.name, int(at_unix_s // self.settings.window_s))
 
     def _into(self, arm: str, received_unix_s: float) -> "Arm | Window":
         if self._windows is not None:

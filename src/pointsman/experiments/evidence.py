@@ -46,18 +46,27 @@ class Tally(msgspec.Struct):
     total: int = 0
 
     def add(self, value: float, times: int = 1) -> None:
-        """`times` −1 takes back an outcome that was counted."""
-        level = round(min(max(value, 0.0), 1.0) * LEVELS)
+        level = _level(value)
         self.counts[level] = self.counts.get(level, 0) + times
-        if not self.counts[level]:
-            del self.counts[level]
         self.n += times
         self.total += level * times
+
+    def take(self, value: float) -> None:
+        """Take back an outcome; one that was never counted, such as from before a restart, is not missed."""
+        level = _level(value)
+        if level in self.counts:
+            self.add(value, -1)
+            if not self.counts[level]:
+                del self.counts[level]
 
     @property
     def mean(self) -> float:
         """0 before the first outcome."""
         return self.total / LEVELS / self.n if self.n else 0.0
+
+
+def _level(value: float) -> int:
+    return round(min(max(value, 0.0), 1.0) * LEVELS)
 
 
 class Moments(msgspec.Struct):
