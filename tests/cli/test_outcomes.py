@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["outcomes", *map(str, arguments)])
+    result = CliRunner(env={"POINTSMAN_LEDGER__URL": ""}).invoke(app, ["outcomes", *map(str, arguments)])
     return result.exit_code, result.output
 
 
