@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from pointsman import __version__
 from pointsman.admission.control import Admission
 from pointsman.admission.counters import counters_of
@@ -65,6 +67,7 @@ from pointsman.reload import ConfigFile, Reloader
 from pointsman.rooms import Ground, Prepared, Rooms, encoding_of, prepare
 from pointsman.server import Server
 from pointsman.settings import ManagedBase, Settings, sources_of
+from pointsman.settings_changes import ConfigStatus
 from pointsman.sources.store import WeightStore
 from pointsman.standing import Standing
 from pointsman.types import DeploymentView, ModelCard, Tier, World
@@ -187,7 +190,7 @@ class App:
         shell = self.shell = build_shell(self, self.hide, self.condition)
         add_rag_routes(shell, self._library.rag, self._library.tenant)
         add_admin_routes(shell, self.admin)
-        add_reload_routes(shell, self.admin.gate, self.reloader.reload, lambda: self.reloader.status)
+        add_reload_routes(shell, self.admin.gate, self.reloader.reload, self.config_status)
         add_experiment_routes(shell, self.experiments, self.admin.gate)
         add_ledger_routes(shell, self.books, self.admin.gate)
         look = Look(
@@ -322,7 +325,12 @@ class App:
 
     def condition(self) -> Condition:
         """Of the process, for who asks whether it is ready and what is in force."""
-        return Condition(self.is_leaving(), self.reloader.status, self.reloader.late)
+        return Condition(self.is_leaving(), self.config_status(), self.reloader.late)
+
+    def config_status(self) -> ConfigStatus:
+        """A problem may quote what stands in the file."""
+        status = self.reloader.status
+        return msgspec.structs.replace(status, last_error=self.hide(status.last_error))
 
     # The shell's Desk.
 

@@ -321,10 +321,18 @@ class Reloader:
         try:
             await self._load(new)
         except PointsmanError as error:
-            self._put_back(old)
-            self._keep(name, error)
+            now = self._standing.placed.get(name)
+            if now is not None and now.names == new.names:  # else another reload has come between
+                self._put_back(old)
+                self._keep(name, error)
 
     def _take_over(self, new: Placed) -> None:
+        """With its terms as they are wanted now, where they are those of the same process."""
+        wanted = next(one for one in self._wanted.models if one.id == new.model.id)
+        if new.process == process_of(wanted, self._wanted) and new.model != wanted:
+            new = replace(new, model=wanted)
+            for spec in new.specs():
+                self._fleet.amend(spec)
         self._swaps.pop(new.model.id, None)
         self._standing.placed = {**self._standing.placed, new.model.id: new}
         self._refurnish()

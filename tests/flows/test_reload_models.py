@@ -53,6 +53,10 @@ class Talk:
         write(self.path, *models, **more)
         return str(await self.app.reloader.reload("the test"))
 
+    async def post(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        async with self._session.post(self._url + path, headers=headers) as answer:
+            return answer.status, await answer.json()
+
     async def settled(self) -> None:
         """Return when no replacement is under way and nobody is leaving."""
         for _ in range(600):
@@ -143,6 +147,25 @@ def test_without_memory_for_both_the_old_one_leaves_first(tmp_path: Path) -> Non
     asyncio.run(asyncio.wait_for(scene(), 90))
 
 
+def test_without_memory_for_both_one_that_does_not_start_is_put_back(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with talking(tmp_path, command("one"), budget_gb=1.5) as talk:
+            await talk.ask("one")
+            broken = command("one") | {"argv": [sys.executable, "-c", "raise SystemExit('no such engine')"]}
+            await talk.reload(broken, budget_gb=1.5)
+            for _ in range(300):
+                if talk.app.reloader.status.last_error:
+                    break
+                await asyncio.sleep(0.05)
+            await talk.settled()
+            assert await talk.ask("one")
+            assert talk.app.settings.models[0] == load(talk.path, {}).models[0].model_copy(
+                update={"argv": (sys.executable, *PROGRAM)}
+            )
+
+    asyncio.run(asyncio.wait_for(scene(), 90))
+
+
 def test_a_file_that_cannot_be_used_changes_nothing_and_every_problem_is_told(tmp_path: Path) -> None:
     async def scene() -> None:
         async with talking(tmp_path, command("one")) as talk:
@@ -152,6 +175,8 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_every_problem_is_told(tm
             assert "models[1].id" in caught.value.message
             assert talk.app.reloader.status.last_error == caught.value.message
             assert talk.app.settings.models[0].slots == 1
+            status, said = await talk.post("/admin/reload")
+            assert (status, said["error"]["message"]) == (400, caught.value.message)
             before = weakref.ref(talk.app.rooms)
             talk.app.reloader.point("uno", "one")
             assert talk.app.settings.aliases == {"uno": "one"}
@@ -159,5 +184,8 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_every_problem_is_told(tm
             assert before() is None, "rooms that nobody is in stay in memory until they are collected"
             assert await talk.reload(command("one")) == "aliases changed"
             assert talk.app.settings.aliases == {}
+            status, said = await talk.post("/admin/reload")
+            assert (status, said["said"], said["config"]["last_error"]) == (200, "nothing changed", "")
+            assert (await talk.post("/admin/reload", {"x-forwarded-for": "10.0.0.1"}))[0] == 403
 
     asyncio.run(asyncio.wait_for(scene(), 60))
