@@ -1,4 +1,4 @@
-"""Every figure against the truth: `python -m bench.operations [--requests 10000] [--seed 1]`.
+"""Every figure against the truth: `python -m bench.operations [--requests 10000] [--postgres]`.
 
 A real `pointsman serve` before simulated models of known price, speed, quality and faults (`operations_world`), asked
 by two keys, streaming and not, some questions twice (kept answers), some models failing (retries, fallbacks, errors),
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ from bench import operations_figures as figures
 from bench.fleet.page import rewrite
 from bench.operations_world import AGAIN, CHANGED, JUDGED, KEYS, MODELS, Ask, Happened, World, drawn, drawn_for
 from bench.processes import Child, free_port
+from pointsman.ledger.build import store_of
+from pointsman.settings_ledger import LedgerSettings
+from pointsman.testing.postgres import PostgresServer
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "ledger.md"
 MONEY = 1e-6
@@ -82,10 +86,11 @@ def _equal(name: str, value: float, right: float) -> bool:
 class Bench:
     """One run in a folder of its own."""
 
-    def __init__(self, folder: Path, count: int, seed: int) -> None:
+    def __init__(self, folder: Path, count: int, seed: int, postgres: str = "") -> None:
         self.folder = folder
         self.log = folder / "gateway.log"
-        self.ledger = folder / "ledger.sqlite"
+        self._books_url = postgres or f"sqlite:{folder / 'ledger.sqlite'}"
+        self.books = store_of(LedgerSettings(url=self._books_url), folder, {})
         self._count = count
         self._seed = seed
         self._url = f"http://127.0.0.1:{free_port()}"
@@ -138,7 +143,7 @@ class Bench:
         command = shutil.which("pointsman", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
         assert command is not None, "there is no `pointsman` command in this environment"
         arguments = [command, "serve", "--config", str(self.folder / "pointsman.yaml")]
-        environ = {"POINTSMAN_LEDGER__URL": f"sqlite:{self.ledger}"}
+        environ = {"POINTSMAN_LEDGER__URL": self._books_url}
         child = Child("gateway", arguments, self.folder / log, environ)
         child.wait_until_ready(f"{self._url}/ready")
         return child
@@ -236,7 +241,7 @@ class Bench:
         compared.add("stats", figures.stats(page))
         compared.add("metrics", told)
         compared.add("log", figures.log_lines(self.log, happened.asks))
-        compared.add("store", figures.store(self.ledger, happened.asks))
+        compared.add("store", figures.store(self.books, happened.asks))
         compared.add("console", figures.console(json.loads(await self._get("/console/api/series"))))
         compared.judge()
         self._compare_quantities(page)
@@ -284,7 +289,7 @@ class Bench:
         page = json.loads(await self._get("/v1/model-routing/stats"))
         self._compared.near("left in the middle, stats", page["by_status"]["client_closed"], LEAVING, 0)
         ids = [f"op-{self._count + number}" for number in range(LEAVING)]
-        rows = figures.store(self.ledger, ids)
+        rows = figures.store(self.books, ids)
         self._compared.near("left in the middle, store", rows.get("ended:client_closed", 0), LEAVING, 0)
 
     async def _judge_late(self) -> None:
@@ -301,7 +306,7 @@ class Bench:
         self._compared.near("a verdict on another key's answer, HTTP status", status, 404, 0)
         page = json.loads(await self._get("/v1/model-routing/stats"))
         self._compared.near("late verdicts, stats", page["feedback"]["count"], len(late[:LATE]), 0)
-        kept = figures.store(self.ledger, [ask.id for ask in late[:LATE]])
+        kept = figures.store(self.books, [ask.id for ask in late[:LATE]])
         self._compared.near("late verdicts, store", kept["sum of verdicts"], 0.5 * len(late[:LATE]), 0)
 
 
@@ -319,12 +324,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--postgres", action="store_true", help="the store is a PostgreSQL started for it")
     parser.add_argument("--write", action="store_true", help=f"the table into {PAGE.name}")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="pointsman-operations-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pointsman-operations-") as folder, ExitStack() as stack:
+        postgres = stack.enter_context(PostgresServer()).url if options.postgres else ""
         began_s = time.perf_counter()
-        compared = asyncio.run(Bench(Path(folder), options.requests, options.seed).run())
+        compared = asyncio.run(Bench(Path(folder), options.requests, options.seed, postgres).run())
         took_s = time.perf_counter() - began_s
     count = sum(map(len, compared.rows.values()))
     verdict = "every figure agrees" if not compared.wrong else f"{len(compared.wrong)} do not agree"

@@ -13,9 +13,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.operations_world import BASELINE, MODELS, Happened
-from pointsman.ledger.store.base import Query
-from pointsman.ledger.store.sql import SqlStore
-from pointsman.ledger.store.sqlite import Sqlite
+from pointsman.ledger.store.base import Query, Store
 from pointsman.types_record import attempts_in
 
 Figures = dict[str, float]
@@ -138,11 +136,11 @@ def _model(line: Mapping[str, Any]) -> str:
     return line["model"] or (line["attempts"][-1]["model"] if line["attempts"] else UNKNOWN)
 
 
-def store(path: Path, of: Iterable[str]) -> Figures:
+def store(books: Store, of: Iterable[str]) -> Figures:
     """One row a request."""
     found: Counter[str] = Counter()
     wanted, cost, baseline, said = set(of), 0.0, 0.0, 0.0
-    for row in SqlStore(Sqlite(path)).read(Query()):
+    for row in books.read(Query()):
         if row.request_id not in wanted:
             continue
         model = row.model_id if row.model_id in MODELS else UNKNOWN
