@@ -8,11 +8,12 @@ one to, and the mixture sequential probability ratio test.
 """
 
 import argparse
+import hashlib
 import math
 import multiprocessing
+import multiprocessing.pool
 import os
 import random
-import resource
 import sys
 import time
 from collections import deque
@@ -201,20 +202,20 @@ def wilson(count: int, n: int) -> str:
     return f"{share:.1%} ({max(0.0, middle - half):.1%}–{min(1.0, middle + half):.1%})"
 
 
-def row(scenario: Scenario, ran: list[Ran]) -> str:
+def row(scenario: Scenario, done: list[Ran]) -> str:
     def share(event: str) -> str:
-        return wilson(sum(event in one.first for one in ran), len(ran))
+        return wilson(sum(event in one.first for one in done), len(done))
 
-    wrong = sum(any(event in one.first for event in scenario.wrong) for one in ran)
-    took = [one.first[scenario.right] for one in ran if scenario.right in one.first]
+    wrong = sum(any(event in one.first for event in scenario.wrong) for one in done)
+    took = [one.first[scenario.right] for one in done if scenario.right in one.first]
     when = f"{median(took):,.0f} ({quantiles(took, n=20)[-1]:,.0f})" if len(took) > 1 else "–"
-    cells = (scenario.words, share(ROLLED_BACK), share(BETTER), share(PASSED), wilson(wrong, len(ran)), when)
+    cells = (scenario.words, share(ROLLED_BACK), share(BETTER), share(PASSED), wilson(wrong, len(done)), when)
     return f"| {' | '.join(cells)} |"
 
 
 def table(results: dict[str, list[Ran]]) -> str:
     head = "truth | rolled back | proved better | passed | decided wrongly | requests until decided: median (95 %)"
-    return "\n".join([f"| {head} |", "|---" * 6 + "|", *(row(SCENARIOS[name], ran) for name, ran in results.items())])
+    return "\n".join([f"| {head} |", "|---" * 6 + "|", *(row(SCENARIOS[name], done) for name, done in results.items())])
 
 
 def versus(runs: int, results: dict[str, list[Ran]]) -> str:
@@ -243,9 +244,9 @@ def draw(results: dict[str, list[Ran]], where: Any) -> None:
         ("much", ROLLED_BACK, "#D55E00"), ("sooner", ROLLED_BACK, "#E69F00"), ("worse", ROLLED_BACK, "#CC79A7"),
         ("better", BETTER, "#009E73"), ("same", ROLLED_BACK, "#000000"),
     ):  # fmt: skip
-        scenario, ran = SCENARIOS[name], results[name]
-        took = sorted(one.first[event] for one in ran if event in one.first)
-        shares = [100 * (place + 1) / len(ran) for place in range(len(took))]
+        scenario, done = SCENARIOS[name], results[name]
+        took = sorted(one.first[event] for one in done if event in one.first)
+        shares = [100 * (place + 1) / len(done) for place in range(len(took))]
         label = f"{scenario.words.replace('`', '')}: {event.replace('_', ' ')}"
         left.step(
             [0, *took, 14_000], [0, *shares, shares[-1] if shares else 0], where="post", color=colour, label=label
@@ -288,23 +289,38 @@ def between(text: str, inside: str) -> str:
     return text[:before] + inside + text[after:]
 
 
+def ran(name: str, runs: int, where: Any, pool: multiprocessing.pool.Pool, keep: Path | None) -> list[Ran]:
+    """All runs of a scenario; those that an interrupted benchmark has kept are not made again."""
+    scenario = SCENARIOS[name]
+    path = None if keep is None else keep / f"{hashlib.sha256(repr((scenario, runs)).encode()).hexdigest()[:16]}.json"
+    if path is not None and path.exists():
+        return msgspec.json.decode(path.read_bytes(), type=list[Ran])
+    results = pool.map(partial(run, scenario, where), range(runs), chunksize=20)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(results))
+    return results
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.experiments", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--runs", type=int, default=RUNS, help="runs of each scenario")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--keep", type=Path, help="a folder for what is done, so that a second call goes on from there")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, help="make and keep these; the page stays as it is")
     options = parser.parse_args(arguments)
     began_s, where, results = time.perf_counter(), places(), dict[str, list[Ran]]()
     with multiprocessing.Pool(options.jobs) as pool:
-        for name, scenario in SCENARIOS.items():
-            results[name] = pool.map(partial(run, scenario, where), range(options.runs), chunksize=20)
-            print(row(scenario, results[name]), f"{time.perf_counter() - began_s:.0f} s", flush=True)
+        for name in options.only or SCENARIOS:
+            results[name] = ran(name, options.runs, where, pool, options.keep)
+            print(row(SCENARIOS[name], results[name]), f"{time.perf_counter() - began_s:.0f} s", flush=True)
         pool.close()
         pool.join()
-    cpu_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    if options.only:
+        return 0
     draw(results, where)
     told = (
-        f"{options.runs:,} runs each, all by `python -m bench.experiments` in {cpu_s / 60:.0f} minutes of one core's "
-        f"time. Thumbs, {QUALITY:.0%} up for the control; "
+        f"{options.runs:,} runs each, all by `python -m bench.experiments`. Thumbs, {QUALITY:.0%} up for the control; "
         f"{FAILURES:.0%} of requests fail; 95 % intervals in brackets.\n\n{table(results)}\n\n"
         f"![Share of runs decided, and one confidence sequence](plots/{PICTURE.name})\n\n"
         f"{versus(options.runs, results)}\n"
