@@ -175,6 +175,8 @@ def test_ties_fall_as_they_fell() -> None:
         record = row(equal, ask(f"question {number}"))
         assert again(equal, record).new == ((again(equal, record).first, 1.0),)
     assert len({again(equal, row(equal, ask(f"question {number}"))).first for number in range(20)}) == 2
+    assert again(equal, row(equal, ask(model="large"))).new == (("large", 1.0),)
+    assert dict(again(equal, row(TRIES)).new) == {"small": 0.5, "large": 0.5}
 
 
 def test_the_experiments_of_the_new_settings_split_the_traffic() -> None:

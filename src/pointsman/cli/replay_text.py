@@ -62,13 +62,15 @@ def _estimators(report: Report) -> Iterator[str]:
 
 
 def _supports(report: Report) -> Iterator[str]:
-    yield "| what they rest on | stays | by chance | means alone | nothing | outcomes | ESS | mean weight | largest |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    rests = ("what they rest on", "sure to stay", "by chance", "means alone", "nothing")
+    weights = ("outcomes", "ESS", "mean weight", "largest")
+    yield f"| {' | '.join((*rests, *weights))} |"
+    yield "|" + "---|" * len((*rests, *weights))
     for figure in report.figures:
-        rests, outcomes = figure.estimates.support, figure.estimates.outcomes
-        shares = " | ".join(f"{share:.1%}" for share in (rests.stays, rests.chance, rests.model, rests.none))
-        weights = f"{rests.ess:,.0f} | {rests.mean_weight:.3f} | {rests.largest_weight:.1f}"
-        yield f"| {figure.name} | {shares} | {outcomes:,} | {weights} |"
+        found, outcomes = figure.estimates.support, figure.estimates.outcomes
+        shares = " | ".join(f"{share:.1%}" for share in (found.stays, found.chance, found.model, found.none))
+        carried = f"{found.ess:,.0f} | {found.mean_weight:.3f} | {found.largest_weight:.1f}"
+        yield f"| {figure.name} | {shares} | {outcomes:,} | {carried} |"
 
 
 def _notes(report: Report) -> Iterator[str]:

@@ -108,6 +108,7 @@ class Replayer:
         self._incumbent = incumbent_of(profile, [model.id for model in settings.models]) if profile else ""
         router = Router(settings, profile, self._judged if profile else None)
         self._router = Assigner(router)
+        self._names = {model.id for model in settings.models} | set(settings.aliases)
         self._trials = tuple(map(_trial, settings.experiments))
         self._said = Judged()
         self._fresh = tuple(fresh)
@@ -144,11 +145,13 @@ class Replayer:
         new = self._router.decide(request, signals, self._world(then))
         if not new.candidates:
             return f"nobody could have answered ({new.problem})"
+        # Who is named leads whatever the scores, and so does an experiment's arm.
+        is_settled = bool(turns or self._trials) or record.asked_model in self._names
         return Again(
             record=record,
             first=plan.candidates[0].model_id,
             old=_odds(plan),
-            new=_fallen(new, plan),
+            new=_odds(new) if is_settled else _fallen(new, plan),
             has_words=bool(turns),
         )
 
@@ -197,18 +200,18 @@ def _odds(plan: Plan) -> Odds:
 
 
 def _fallen(new: Plan, old: Plan) -> Odds:
-    """Where the new plan's first share their place, it falls to whom it fell, if that is one of them."""
-    if (
-        new.assignment is None
-        and old.assignment is None
-        and old.candidates[0].model_id in _first_equals(new.candidates)
-    ):
+    """Where models share the first place, the words' hash decides; without the words it falls to whom it fell, if
+    chance had no say then, else to each alike."""
+    equals = _first_equals(new.candidates)
+    if new.assignment is not None or len(equals) == 1:
+        return _odds(new)
+    if old.assignment is None and old.candidates[0].model_id in equals:
         return ((old.candidates[0].model_id, 1.0),)
-    return _odds(new)
+    return tuple((model_id, 1 / len(equals)) for model_id in equals)
 
 
-def _first_equals(ranked: tuple[Candidate, ...]) -> set[str]:
-    return {one.model_id for one in ranked if one.score == ranked[0].score}
+def _first_equals(ranked: tuple[Candidate, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.model_id for one in ranked if one.score == ranked[0].score))
 
 
 # ---------------------------------------------------------------- the report
