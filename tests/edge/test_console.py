@@ -251,6 +251,8 @@ def test_so_many_may_listen_and_no_more() -> None:
                 await response.content.readline()
             status, body = await get(session, f"{url}/console/api/live")
             assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
+            for response in held:
+                response.close()
 
     run(use)
 
@@ -259,13 +261,10 @@ def test_listeners_do_not_keep_the_gateway_from_leaving() -> None:
     """`serving` waits for the server, and that for its streams."""
 
     async def whole() -> None:
-        async with (
-            asyncio.timeout(20),
-            FaultUpstream() as upstream,
-            aiohttp.ClientSession() as session,
-            serving(parse(json.dumps(document(upstream.url)))) as (_, url),
-        ):
-            response = await session.get(f"{url}/console/api/live")
-            await response.content.readline()
+        async with asyncio.timeout(20), FaultUpstream() as upstream, aiohttp.ClientSession() as session:
+            async with serving(parse(json.dumps(document(upstream.url)))) as (_, url):
+                response = await session.get(f"{url}/console/api/live")
+                await response.content.readline()
+            response.close()
 
     asyncio.run(whole())
