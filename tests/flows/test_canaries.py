@@ -178,7 +178,7 @@ def test_nor_are_they_in_the_exceptions_that_cross_our_rooms(
             tree = settings(port, 0, tmp_path)
             tree["models"] = tree["models"][:5]
             async with serving(parse(json.dumps(tree))) as (app, _):
-                told += [repr(app.settings), repr(app.gateway), repr(app.backends), repr(app.admin), repr(app.hide)]
+                told += map(repr, (app.settings, app.gateway, app.fleet.backends, app.admin, app.hide))
                 for name in MODELS[:5]:
                     try:
                         async with app.gateway.answer(request(name, stream)) as reply:
