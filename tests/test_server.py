@@ -26,6 +26,10 @@ class Stage:
         async with self.session.post(f"{self.url}/v1/chat/completions", json=body) as answer:
             return answer.status, await answer.read(), answer.headers.get("retry-after", "")
 
+    async def load(self, model: str) -> tuple[int, str]:
+        async with self.session.post(f"{self.url}/models/{model}/load?wait_s=60") as answer:
+            return answer.status, (await answer.json())["error"]["code"]
+
     async def ready(self) -> int:
         async with self.session.get(f"{self.url}/ready") as answer:
             return answer.status
@@ -33,6 +37,10 @@ class Stage:
 
 def play(folder: Path, scene: Scene, **server: Any) -> None:
     async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as nobody:
+            await serve(nobody)
+
+    async def serve(nobody: socket.socket) -> None:
         async with FaultUpstream() as upstream, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session:
             remote = {"backend": "openai", "url": upstream.url}
             scripts = (
@@ -42,6 +50,8 @@ def play(folder: Path, scene: Scene, **server: Any) -> None:
                 ("mute", "mock-hang"),
             )
             models = [{"id": name, "model": script, **remote} for name, script in scripts]
+            mute_url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+            models.append({"id": "away", "backend": "openai", "url": mute_url})
             tree = {"cache_dir": str(folder), "log": {"requests": False}, "ledger": {"enabled": False}}
             app = App(parse(json.dumps(tree | {"models": models, "server": server})))
             with socket.socket() as listener:
@@ -76,6 +86,7 @@ def test_what_takes_too_long_hears_one_error(tmp_path: Path) -> None:
     async def scene(stage: Stage) -> None:
         asked = (("endless", True), ("mute", False))
         endless = [asyncio.create_task(stage.ask(model, stream=stream)) for model, stream in asked]
+        loading = asyncio.create_task(stage.load("away"))
         await asyncio.sleep(0.2)
         stage.server.leave()
         (status, stream, _), (other_status, other, retry_after) = await asyncio.gather(*endless)
@@ -84,6 +95,7 @@ def test_what_takes_too_long_hears_one_error(tmp_path: Path) -> None:
         assert stream.count(b'"error"') == 1
         assert b"[DONE]" not in stream
         assert (other_status, json.loads(other)["error"]["code"], retry_after) == (503, "draining", "5")
+        assert await loading == (503, "draining")
         statuses = dict(stage.app.statistics().by_status)
         assert (statuses["refused"], statuses["client_closed"]) == (2, 0)
 

@@ -41,6 +41,7 @@ from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
 from pointsman.errors import PointsmanError
 from pointsman.experiments.controller import Experiments
+from pointsman.experiments.course import Change as ExperimentChange
 from pointsman.experiments.course import Experiment
 from pointsman.experiments.shadow import Copies
 from pointsman.fleet.hardware import HostHardware
@@ -66,7 +67,7 @@ from pointsman.redact import Redactor
 from pointsman.reload import ConfigFile, Reloader
 from pointsman.rooms import Ground, Prepared, Rooms, encoding_of, prepare
 from pointsman.server import Server
-from pointsman.settings import ManagedBase, Settings, sources_of
+from pointsman.settings import ManagedBase, Model, Settings, sources_of
 from pointsman.settings_changes import ConfigStatus
 from pointsman.sources.store import WeightStore
 from pointsman.standing import Standing
@@ -172,11 +173,16 @@ class App:
 
     def _build_experiments(self, settings: Settings) -> Experiments:
         """Where earlier runs left them; what they are, each tree says."""
-        found = Experiments(self.clock, settings.cache_path() / EXPERIMENTS_FILE, self._newsroom.hear_experiment)
+
+        def hear(change: ExperimentChange) -> None:
+            metrics.changed(change.experiment, change.event)
+            self._newsroom.hear_experiment(change)
+
+        found = Experiments(self.clock, settings.cache_path() / EXPERIMENTS_FILE, hear)
+        metrics = ExperimentMetrics(self._metrics.registry, lambda: (row_of(one) for one in found.standings()))
         if found.problem:
             message = f"experiments begin anew, their file is ignored: {found.problem}"
             self.log.event(Event(name="experiments_ignored", message=message, level="warning"))
-        ExperimentMetrics(self._metrics.registry, lambda: (row_of(one) for one in found.standings()))
         return found
 
     def _build_alerts(self, settings: Settings) -> Alerts:
@@ -295,16 +301,16 @@ class App:
             await stack.enter_async_context(self.reloader)
             await stack.enter_async_context(self.admin)
             jobs = await stack.enter_async_context(Jobs())
-            jobs.begin(self._learn_sizes(), "sizes")
+            jobs.begin(self.learn_sizes(self.settings.models), "sizes")
             jobs.begin(self.experiments.watch(), "experiments")
             jobs.begin(self._copies.work(), "copies")
             jobs.begin(self.books.learner.watch(self.clock), "learned")
             stack.callback(self.experiments.write)
             yield self
 
-    async def _learn_sizes(self) -> None:
+    async def learn_sizes(self, models: tuple[Model, ...]) -> None:
         """So that routing and memory reckon with weights that are still to be fetched."""
-        await self.weights.learn_sizes(source for model in self.settings.models for _, source in sources_of(model))
+        await self.weights.learn_sizes(source for model in models for _, source in sources_of(model))
         self.fleet.survey()
 
     def server(self) -> Server:

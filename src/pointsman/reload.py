@@ -82,6 +82,7 @@ class House(Protocol):
     def furnish(self, settings: Settings, names: frozenset[str], prepared: Prepared) -> Rooms: ...
     def move(self, rooms: Rooms) -> None: ...
     def know(self, rooms: tuple[Rooms, ...]) -> None: ...
+    async def learn_sizes(self, models: tuple[Model, ...]) -> None: ...
 
 
 class Swap(Value, frozen=True):
@@ -231,6 +232,8 @@ class Reloader:
                     self._fleet.amend(spec)
         if self._wanted.fleet != wanted.fleet:
             self._fleet.govern(wanted.fleet)
+        if fresh:
+            self._jobs.begin(self._house.learn_sizes(tuple(one.model for one, _ in fresh.values())), "sizes")
         self._wanted = wanted
         self._late = (self._late | fresh.keys()) & placed.keys()
         for name in fresh.keys() & waiting:

@@ -1,5 +1,6 @@
 """The whole site as one ASGI application: hot routes by one look-up, everything else to the FastAPI shell."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -91,7 +92,22 @@ class Site:
             if endpoint is not None:
                 await endpoint(scope, receive, send)
             else:
-                await self._shell(scope, receive, _with_id(send, request_id_of(scope)))
+                await self._answer_cold(scope, receive, send)
+
+    async def _answer_cold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """By the shell; what is cut because the server stops is told so, where nothing has been said yet."""
+        response = Response(send, request_id_of(scope), hide=self._hide)
+
+        async def noted(message: Message) -> None:
+            response.started = True
+            await send(message)
+
+        try:
+            await self._shell(scope, receive, _with_id(noted, request_id_of(scope)))
+        except asyncio.CancelledError:
+            if not self._leaving.caught():
+                raise
+            await response.fail(self._leaving.refusal())
 
 
 def _with_id(send: Send, request_id: str) -> Send:
