@@ -21,6 +21,8 @@ from scripts.dashboard_parts import (
     rate,
 )
 
+OURS = '{job="pointsman"}'
+
 TRAFFIC = Dashboard(
     "traffic",
     "Traffic and latency",
@@ -97,6 +99,7 @@ TRAFFIC = Dashboard(
                         for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
                     ),
                     unit="s",
+                    width=12,
                 ),
                 Panel(
                     "Understanding",
@@ -105,12 +108,34 @@ TRAFFIC = Dashboard(
                         ("classify, p99", p(0.99, "agent_router_classification_latency_seconds")),
                     ),
                     unit="s",
+                    width=12,
+                ),
+            ),
+        ),
+        Row(
+            "The gateway itself",
+            (
+                Panel(
+                    "Memory",
+                    (("{{instance}}", f"process_resident_memory_bytes{OURS}"),),
+                    unit="bytes",
+                    width=6,
+                    about="Resident, engines not counted.",
+                ),
+                Panel("Cores", (("{{instance}}", rate("process_cpu_seconds_total", "instance", OURS)),), width=6),
+                Panel(
+                    "Open files, of those it may have",
+                    (("{{instance}}", f"process_open_fds{OURS} / process_max_fds{OURS}"),),
+                    unit="percentunit",
+                    width=6,
                 ),
                 Panel(
-                    "The gateway's own process",
-                    (("{{instance}}", 'process_resident_memory_bytes{job="pointsman"}'),),
-                    unit="bytes",
-                    about="Resident memory, engines not counted.",
+                    "Told to webhooks and collectors",
+                    (
+                        ("alerts {{result}}", a_minute("agent_router_alerts_total", "result")),
+                        ("traces {{result}}", a_minute("agent_router_traces_total", "result")),
+                    ),
+                    width=6,
                 ),
             ),
         ),
@@ -216,12 +241,21 @@ FLEET = Dashboard(
                     "How long a load takes, p95",
                     (("{{model}}", p(0.95, "agent_router_fleet_load_seconds", "model")),),
                     unit="s",
+                    width=6,
                 ),
                 Panel(
                     "How long a switch takes, p95",
                     (("{{model}}", p(0.95, "agent_router_fleet_switch_seconds", "model")),),
                     unit="s",
+                    width=6,
                     about="From the first eviction before a load began to the answer of the model it was for.",
+                ),
+                Panel(
+                    "How long those had been ready, median",
+                    (("{{model}}", p(0.5, "agent_router_fleet_age_at_eviction_seconds", "model")),),
+                    unit="s",
+                    width=6,
+                    about="Models put out for want of room. Short lives are thrash.",
                 ),
                 Panel(
                     "Sleeping and waking, p95",
@@ -230,6 +264,7 @@ FLEET = Dashboard(
                         ("{{model}} wakes", p(0.95, "agent_router_fleet_wake_seconds", "model")),
                     ),
                     unit="s",
+                    width=6,
                 ),
             ),
         ),
