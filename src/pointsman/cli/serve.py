@@ -103,7 +103,7 @@ async def _banner(app: "App", listener: socket.socket, console: Console, config_
             else:
                 table.add_row(load.deployment_id, f"{load.load_s:.1f} s", f"{load.memory_bytes / 1e6:.0f} MB")
         console.print(table)
-    console.print(f"Ready. Documentation: {url}/docs   Try:\n")
+    console.print(f"Ready. Console: {url}/console   Documentation: {url}/docs   Try:\n")
     console.print(
         f"  curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\\n"
         """    -d '{"model":"auto","messages":[{"role":"user","content":"Hello!"}]}'\n""",
