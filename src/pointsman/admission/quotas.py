@@ -95,6 +95,8 @@ class Quotas:
 
     def owed(self, outcome: Outcome) -> str:
         """The model that has to be charged for an answer; empty for none."""
+        if not self._limits:
+            return ""
         model_id = next((one.model_id for one in reversed(outcome.attempts) if not one.error), "")
         limits = self._limits.get(model_id)
         return model_id if limits is not None and limits.tokens_per_minute is not None else ""

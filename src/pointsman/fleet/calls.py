@@ -63,17 +63,21 @@ def peak_mean_s(known_s: float | None, age_s: float, took_s: float) -> float:
     return took_s + (known_s - took_s) * math.exp(-age_s / LATENCY_MEMORY_S)
 
 
-def follows_from(d: Deployment, changes: dict[str, Any], now_s: float) -> bool:
+def follows_from(d: Deployment, rules: Rules, changes: dict[str, Any], now_s: float) -> bool:
     """Whether more than these fields may change: the breaker moves, somebody waits, or it is time to compare."""
     breaker = changes.get("breaker", d.breaker)
-    is_due = d.spec.instances >= FEWEST and now_s - d.judged_s >= JUDGED_EVERY_S
-    return bool(d.queue) or is_due or mode_at(breaker, now_s) is not d.told
+    return bool(d.queue) or _is_due(d, rules, now_s) or mode_at(breaker, now_s) is not d.told
+
+
+def _is_due(d: Deployment, rules: Rules, now_s: float) -> bool:
+    """Whether it is time to compare it with the model's other instances."""
+    return rules.outliers and d.spec.instances >= FEWEST and now_s - d.judged_s >= JUDGED_EVERY_S
 
 
 def reported(draft: Draft, d: Deployment, event: Report) -> None:
     """One outcome, and now and then a comparison with the other instances."""
     d = draft.put(d, **heard(d, draft.rules, event))
-    if draft.rules.outliers and d.spec.instances >= FEWEST and draft.now_s - d.judged_s >= JUDGED_EVERY_S:
+    if _is_due(d, draft.rules, draft.now_s):
         _compare(draft, d.spec.model_id)
 
 

@@ -154,7 +154,7 @@ def _quick_release(state: State, event: Release) -> Step | None:
 def _quick_report(state: State, event: Report) -> Step | None:
     d = state.deployments[event.deployment_id]
     changes = heard(d, state.rules, event)
-    if follows_from(d, changes, event.at_s):
+    if follows_from(d, state.rules, changes, event.at_s):
         return None
     return (_with(state, replace(d, **changes)) if changes else state), ()
 
