@@ -12,6 +12,7 @@ from tests.ledger.test_learner import ON, answered
 from typer.testing import CliRunner, Result
 
 from pointsman.cli import app
+from pointsman.ledger import export
 from pointsman.ledger.learner import Learner
 from pointsman.ledger.store.sql import SqlStore
 from pointsman.ledger.store.sqlite import Sqlite
@@ -30,7 +31,8 @@ def replay(*arguments: object) -> Result:
 
 
 def as_lines(path: Path, log: list[Record]) -> None:
-    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in log))
+    with path.open("wb") as file:
+        export.write(log, file, ".jsonl")
 
 
 def as_store(path: Path, log: list[Record]) -> None:
@@ -40,9 +42,9 @@ def as_store(path: Path, log: list[Record]) -> None:
 
 
 def as_parquet(path: Path, log: list[Record]) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra learn")
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra learn")
-    parquet.write_table(pyarrow.Table.from_pylist([msgspec.structs.asdict(one) for one in log]), path)
+    pytest.importorskip("pyarrow", reason="needs the extra learn")
+    with path.open("wb") as file:
+        export.write(log, file, ".parquet")
 
 
 @pytest.mark.parametrize("write", [as_lines, as_store, as_parquet])

@@ -65,10 +65,8 @@ def _stored(engine: Any, since_unix_s: float, until_unix_s: float | None) -> Ite
 
 
 def _exported(path: Path, since_unix_s: float, until_unix_s: float | None) -> Iterator[Record]:
-    from pointsman.learning.rows import rows_of
-
     problems: list[str] = []
-    for place, row in rows_of(path):
+    for place, row in _rows(path):
         record = row if isinstance(row, str) else _record(row)
         if isinstance(record, str):
             problems.append(f"{path}: {place}: {record}")
@@ -76,6 +74,15 @@ def _exported(path: Path, since_unix_s: float, until_unix_s: float | None) -> It
             yield record
     if problems:
         complain(problems)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    from pointsman.learning.rows import rows_of
+
+    try:
+        yield from rows_of(path)
+    except ImportError:
+        complain([f"{path}: reading Parquet needs pyarrow: pip install 'pointsman[learn]', or export *.jsonl"])
 
 
 def _record(row: dict[str, Any]) -> Record | str:
