@@ -53,7 +53,7 @@ function optionsOf({ lines, width, height, format, range, step, time, xRange }) 
       width: isBar ? 0 : 1.8,
       fill: isBar ? stroke : undefined,
       dash: line.style === "dash" ? [4, 4] : undefined,
-      points: { show: false },
+      points: line.style === "line" ? { size: 4 } : { show: false }, // drawn where they are far apart, or alone
       spanGaps: line.style !== "bar",
       paths: isBar ? uPlot.paths.bars({ size: [0.82, 24], align: 1 }) : undefined,
     };

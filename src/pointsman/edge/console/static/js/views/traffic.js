@@ -59,7 +59,7 @@ function Tiles({ store, series }) {
   return html`<dl class="tiles">
     <${Tile} name="Requests" value=${perSecond} unit="/s" note=${`${count(store.last)} since start`} />
     <${Tile} name="In flight" value=${count(store.inFlight)} note=${queued(store.fleet)} />
-    <${Tile} name="Answered" value=${ok} unit=${okUnit} note=${hour ? `${count(hour.errors)} failed or refused, 1 h` : ""} />
+    <${Tile} name="Answered, 1 h" value=${ok} unit=${okUnit} note=${hour ? `${count(hour.errors)} failed or refused` : ""} />
     <${Tile} name="Median time" value=${p50} unit=${unit} note=${`95 % within ${duration(quantile(0.95))}`} />
     <${Tile} name="Tokens written" value=${hour ? count(hour.tokens) : "—"} note="by models, 1 h" />
     <${Tile} name="From cache" value=${parts(share(hour?.hits))[0]} unit=${parts(share(hour?.hits))[1]}
