@@ -70,25 +70,6 @@ def told(folder: Path, scene: Callable[[Client], Awaitable[None]], **more: objec
     asyncio.run(run())
 
 
-def test_an_answer_is_judged_and_counted(tmp_path: Path) -> None:
-    async def scene(client: Client) -> None:
-        status_code, answer = await client.chat("mine")
-        assert (status_code, answer["x-routing-metadata"]["request_id"]) == (200, "mine")
-        assert client.upstream.seen[-1].header("x-request-id") == "mine"
-        for said, status in (
-            ({"thumbs": "up"}, "recorded"),
-            ({"thumbs": "up"}, "unchanged"),
-            ({"score": 0.5}, "recorded"),
-        ):
-            assert (await client.judge("mine", **said))[1]["status"] == status
-        page = await client.stats()
-        assert (page["total_requests"], page["feedback"]["count"], page["feedback"]["mean"]) == (1, 2, 0.75)
-        assert page["routing_enabled"] is True
-        assert page["model_distribution"]["a"]["percentage"] == 100.0
-
-    told(tmp_path, scene)
-
-
 NO_VERDICTS: list[tuple[dict[str, Any], int, str]] = [
     ({"request_id": "nobody", "thumbs": "up"}, 404, "not_found"),
     ({"request_id": "mine"}, 400, "invalid_value"),
@@ -101,18 +82,42 @@ NO_VERDICTS: list[tuple[dict[str, Any], int, str]] = [
 ]
 
 
-def test_what_is_no_verdict_is_told_so(tmp_path: Path) -> None:
+def held(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("ledger.sqlite*"))
+
+
+def test_an_answer_is_judged_and_counted(tmp_path: Path) -> None:
+    """And its id goes all the way and back; its words stay here."""
+
     async def scene(client: Client) -> None:
-        await client.chat("mine")
-        for body, status, code in NO_VERDICTS:
+        status_code, answer = await client.chat("mine")
+        assert (status_code, answer["x-routing-metadata"]["request_id"]) == (200, "mine")
+        assert client.upstream.seen[-1].header("x-request-id") == "mine"
+        for body, wrong, code in NO_VERDICTS:
             found = await client.post("/v1/feedback", body)
-            assert (found[0], found[1]["error"]["code"]) == (status, code), body
-        assert (await client.stats())["feedback"]["count"] == 0
+            assert (found[0], found[1]["error"]["code"]) == (wrong, code), body
+        for said, status in (
+            ({"thumbs": "up"}, "recorded"),
+            ({"thumbs": "up"}, "unchanged"),
+            ({"score": 0.5}, "recorded"),
+        ):
+            assert (await client.judge("mine", **said))[1]["status"] == status
+        page = await client.stats()
+        assert (page["total_requests"], page["feedback"]["count"], page["feedback"]["mean"]) == (1, 2, 0.75)
+        assert page["routing_enabled"] is True
+        assert page["model_distribution"]["a"]["percentage"] == 100.0
 
     told(tmp_path, scene)
+    assert b"mine" in held(tmp_path)
+    assert b"Hello" not in held(tmp_path)
 
 
-def test_a_key_sees_and_judges_what_is_its_own(tmp_path: Path) -> None:
+def test_a_key_sees_and_judges_its_own_and_the_reset_is_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here words are kept, as the operator wishes."""
+    monkeypatch.setenv("TEST_ADMIN_KEY", ADMIN)
+
     async def scene(client: Client) -> None:
         await client.chat("anns", "pm-ann")
         assert (await client.judge("anns", "pm-bob", thumbs="down"))[0] == 404
@@ -120,22 +125,20 @@ def test_a_key_sees_and_judges_what_is_its_own(tmp_path: Path) -> None:
         assert (await client.judge("anns", "pm-ann", thumbs="up"))[0] == 200
         assert list((await client.stats("pm-ann"))["keys"]) == ["ann"]
         assert (await client.stats("pm-bob"))["keys"] == {}
-
-    told(tmp_path, scene, keys=[{"name": name, "sha256": hash_of(f"pm-{name}")} for name in ("ann", "bob")])
-
-
-def test_the_reset_is_the_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_ADMIN_KEY", ADMIN)
-
-    async def scene(client: Client) -> None:
-        await client.chat("one")
-        for key in ("", "guess"):
+        for key in ("", "pm-ann"):
             assert (await client.post("/v1/model-routing/reset", {}, key))[0] == 401
-        assert (await client.stats())["total_requests"] == 1
+        assert (await client.stats("pm-ann"))["total_requests"] == 1
         assert (await client.post("/v1/model-routing/reset", {}, ADMIN))[0] == 200
-        assert (await client.stats())["total_requests"] == 0
+        assert (await client.stats("pm-ann"))["total_requests"] == 0
 
-    told(tmp_path, scene, server={"admin_key_env": "TEST_ADMIN_KEY"})
+    told(
+        tmp_path,
+        scene,
+        keys=[{"name": name, "sha256": hash_of(f"pm-{name}")} for name in ("ann", "bob")],
+        server={"admin_key_env": "TEST_ADMIN_KEY"},
+        ledger={"store_prompts": True},
+    )
+    assert b"Hello" in held(tmp_path)
 
 
 def test_a_lost_store_costs_no_answer(tmp_path: Path) -> None:
@@ -169,17 +172,6 @@ def test_without_a_ledger_nothing_is_on_disk(tmp_path: Path) -> None:
 
     told(tmp_path, scene, ledger={"enabled": False})
     assert not list(tmp_path.glob("ledger*"))
-
-
-def test_prompts_are_kept_on_demand_only(tmp_path: Path) -> None:
-    async def scene(client: Client) -> None:
-        await client.chat("mine")
-
-    told(tmp_path / "no", scene)
-    told(tmp_path / "yes", scene, ledger={"store_prompts": True})
-    held = {name: b"".join(path.read_bytes() for path in (tmp_path / name).glob("*.sqlite*")) for name in ("no", "yes")}
-    assert b"Hello" not in held["no"]
-    assert b"Hello" in held["yes"]
 
 
 @pytest.mark.parametrize(
