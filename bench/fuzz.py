@@ -15,9 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = {
-    "tests/dispatch/test_stream_fuzz.py": 3000,
-    "tests/edge/test_request_fuzz.py": 1500,
-    "tests/edge/test_openapi_fuzz.py": 60,
+    "tests/dispatch/test_stream_fuzz.py": 2000,
+    "tests/edge/test_request_fuzz.py": 500,
+    "tests/edge/test_openapi_fuzz.py": 30,
 }
 """With examples for each test in a round."""
 
