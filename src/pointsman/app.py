@@ -204,7 +204,7 @@ class App:
             fleet=self.fleet.status,
             record=self.record,
             experiments=self.experiments.standings,
-            books=lambda: self.books.routing_statistics(""),
+            books=self.books.routing_statistics,
             is_leaving=self.is_leaving,
         )
         self.console = Console(look, self, self.admin.gate, self.clock)

@@ -121,7 +121,8 @@ class Books:
 
     # The edge's Books.
 
-    def routing_statistics(self, tenant: str) -> bytes:
+    def routing_statistics(self, tenant: str | None) -> bytes:
+        """As JSON. `tenant`: whose money is shown; None: everybody's."""
         settings = self._settings()
         facts = Facts(
             baseline_model=self._prices().baseline,

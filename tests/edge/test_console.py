@@ -177,6 +177,8 @@ def test_with_callers_keys_alone_one_of_them_is_asked_for() -> None:
         for name in READ:
             assert (await get(session, f"{url}/console/api/{name}"))[0] == 401, name
         assert (await get(session, f"{url}/console/api/requests", CALLER))[0] == 200
+        await ask(session, url, authorization=f"Bearer {CALLER}")
+        assert (await get(session, f"{url}/console/api/statistics", CALLER))[1]["keys"] == {}
 
     run(use, keys=KEYS)
 
@@ -191,6 +193,9 @@ def test_with_an_admin_key_only_that_opens(monkeypatch: pytest.MonkeyPatch) -> N
             for key in ("", CALLER):
                 assert (await get(session, f"{url}/console/api/{name}", key))[0] == 401, (name, key)
         assert (await get(session, f"{url}/console/api/requests", ADMIN))[0] == 200
+        await ask(session, url, authorization=f"Bearer {CALLER}")
+        books = (await get(session, f"{url}/console/api/statistics", ADMIN))[1]
+        assert books["keys"]["caller"]["count"] == 1
         order = {"action": "pause"}
         headers = {"authorization": f"Bearer {ADMIN}"}
         async with session.post(f"{url}/v1/experiments/none", json=order, headers=headers) as response:

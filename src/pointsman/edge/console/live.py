@@ -23,13 +23,14 @@ MOST_EVENTS = 400
 
 class Look(Value, frozen=True):
     """What there is to be seen. `record`: of a request, None where nothing is kept of it; `experiments`: how each
-    stands; `books`: the routing statistics, as JSON; `is_leaving`: the gateway takes no more requests."""
+    stands; `books`: the routing statistics, as JSON, with the
+    money of that key, of all for None; `is_leaving`: the gateway takes no more requests."""
 
     recent: Recent
     fleet: Callable[[], FleetStatus]
     record: Callable[[str], Awaitable[Record | None]]
     experiments: Callable[[], object]
-    books: Callable[[], bytes]
+    books: Callable[[str | None], bytes]
     is_leaving: Callable[[], bool]
 
 

@@ -76,6 +76,11 @@ class Console:
             keyring = Keyring(self.desk.settings.keys)
             keyring.owner(headers.get("authorization", ""), headers.get("x-api-key", ""))
 
+    @property
+    def is_operators(self) -> bool:
+        """Whether only an operator gets in, who may see what each key spends."""
+        return self._gate.has_key
+
     async def listen(self, after: int, after_event: int) -> AsyncIterator[bytes]:
         """What is new, while there is a place for one more listener. Raises Refused."""
         if self.listeners >= MOST_LISTENERS:
@@ -165,7 +170,7 @@ def _add_reading(router: APIRouter, console: Console) -> None:
 
     @router.get("/statistics")
     async def statistics() -> Response:
-        return _json(msgspec.Raw(console.look.books()))
+        return _json(msgspec.Raw(console.look.books(None if console.is_operators else "")))
 
     @router.get("/live")
     async def live(after: Annotated[int, after] = 0, after_event: Annotated[int, after] = 0) -> Response:

@@ -1,4 +1,4 @@
-// The books: every model's share, speed, verdicts and cost since the start, with intervals, and what routing saved.
+// The books: every model's and key's share, speed, verdicts and cost since the start, with intervals, and what routing saved.
 import { html, useEffect, useState } from "../lib.js";
 import { getJson } from "../api.js";
 import { count, duration, money, percent } from "../format.js";
@@ -20,11 +20,18 @@ export function Books({ state }) {
     };
   }, []);
   if (!books) return html`<div class="span-12"><${Skeleton} height=${200} /></div>`;
-  const rows = Object.entries(books.model_distribution).filter(([, row]) => row.count).sort((a, b) => b[1].count - a[1].count);
-  return html`<${Card} class="span-12" title="Models since the start" tools=${html`<${Saved} books=${books} />`} flush>
-    <table class="table books"><thead><tr><th scope="col">Model</th><th scope="col" class="num">Requests</th><th scope="col">Answered</th>
+  const hasKeys = Object.keys(books.keys).length > 0;
+  return html`<${Account} title="Models since the start" name="Model" groups=${books.model_distribution} tools=${html`<${Saved} books=${books} />`}
+      dot=${(model) => html`<${Dot} colour=${colourOf(state, model)} />`} />
+    ${hasKeys && html`<${Account} title="Keys since the start" name="Key" groups=${books.keys} />`}`;
+}
+
+function Account({ title, name, groups, tools, dot }) {
+  const rows = Object.entries(groups).filter(([, row]) => row.count).sort((a, b) => b[1].count - a[1].count);
+  return html`<${Card} class="span-12" title=${title} tools=${tools} flush>
+    <table class="table books" aria-label=${title}><thead><tr><th scope="col">${name}</th><th scope="col" class="num">Requests</th><th scope="col">Answered</th>
       <th scope="col" class="num">Mean time</th><th scope="col">Verdicts</th><th scope="col" class="num">Tokens written</th><th scope="col" class="num">Cost</th></tr></thead>
-      <tbody>${rows.map(([model, row]) => html`<tr key=${model}><td><span class="row nowrap"><${Dot} colour=${colourOf(state, model)} /><span class="clip strong">${model}</span></span></td>
+      <tbody>${rows.map(([label, row]) => html`<tr key=${label}><td><span class="row nowrap">${dot?.(label)}<span class="clip strong">${label}</span></span></td>
         <td class="num">${count(row.count)} <span class="muted">${row.percentage.toFixed(0)} %</span></td>
         <td><${Whisker} value=${row.success_rate} interval=${row.success_rate_interval} /></td>
         <td class="num">${duration(row.avg_latency_ms ? row.avg_latency_ms / 1000 : null)} <span class="muted tiny">${plusMinus(row)}</span></td>
