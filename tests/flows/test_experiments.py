@@ -106,6 +106,7 @@ def test_bad_verdicts_roll_back_and_that_outlasts_a_restart(tmp_path: Path) -> N
                 async with client.session.get(f"{client.url}/metrics") as response:
                     series = await response.text()
                 assert 'agent_router_experiment_status{experiment="pair",status="rolled_back"} 1.0' in series
+                assert 'agent_router_experiment_changes_total{event="rolled_back",experiment="pair"} 1.0' in series
             async with gateway(text) as (_, client):
                 assert (await client.standing())["status"] == "rolled_back"
                 changed = await client.post("/v1/experiments/pair", {"ratio": 0.3})

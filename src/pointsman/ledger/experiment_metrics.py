@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from pointsman.ledger.series import Maker
+
 STATUSES = ("collecting", "review", "passed", "better", "rolled_back")
 
 
@@ -25,11 +27,18 @@ class ExperimentRow(NamedTuple):
 
 
 class ExperimentMetrics(Collector):
-    """Gauges: what an experiment has gathered starts anew with each step of its rollout."""
+    """Gauges: what an experiment has gathered starts anew with each step of its rollout; and what was decided."""
 
     def __init__(self, registry: CollectorRegistry, rows: Callable[[], Iterable[ExperimentRow]]) -> None:
         self._rows = rows
+        self._changes = Maker(registry).counter(
+            "agent_router_experiment_changes", "What was decided, by anyone", ("experiment", "event")
+        )
         registry.register(self)
+
+    def changed(self, experiment: str, event: str) -> None:
+        """Something was decided about an experiment."""
+        self._changes[experiment, event].inc()
 
     def describe(self) -> tuple[Metric, ...]:
         """Nothing is read before the first scrape."""
