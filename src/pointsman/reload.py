@@ -154,7 +154,20 @@ class Reloader:
         """Reload soon; what comes of it is told. Asked again before it has begun to read, it reads once."""
         if not self._is_due:
             self._is_due = True
-            self._jobs.begin(self._try(why), "reload")
+            self._attempt(why)
+
+    def _attempt(self, why: str) -> asyncio.Task[None]:
+        task = self._jobs.begin(self._try(why), "reload")
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A defect of ours ends one attempt, and is told; not the next."""
+        if not task.cancelled() and (error := task.exception()):
+            self._is_due = False
+            said = f"A reload failed, by a defect in this server: {type(error).__name__}"
+            self._status = replace(self._status, last_error=said)
+            self._say("config_failed", said, level="error")
 
     async def reload(self, why: str) -> Changes:
         """Read the file and put it in force; what that changed. Raises ConfigError, and all is as before."""
@@ -198,7 +211,7 @@ class Reloader:
             handled = seen
             sha256 = await asyncio.to_thread(file.hash)
             if sha256 not in (tried, self._status.sha256):
-                await self._try("the file has changed")
+                await asyncio.wait({self._attempt("the file has changed")})
             tried = sha256
 
     # ------------------------------------------------------------ what changes
@@ -357,9 +370,9 @@ class Reloader:
 
     async def _load_quietly(self, placed: Placed) -> None:
         try:
-            await self._load(placed)
+            await self._load(placed, may_evict=False)
         except PointsmanError:
-            return  # the fleet has told it
+            return  # the fleet has told it, or there is no memory: it is loaded when it is asked for
 
     # ------------------------------------------------------------ what is told
 
