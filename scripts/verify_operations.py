@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import aiohttp
 import yaml
 from scripts.dashboards import DASHBOARDS, dashboard_json
 
+from pointsman.admission.keys import hash_of
 from pointsman.settings import parse
 from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
@@ -46,13 +48,12 @@ EXPECTED_EMPTY = {
     "GPU {{gpu}} {{instance}}": "no GPU is budgeted here",
     "Time on GPUs": "no GPU answers here",
     "Sleeping and waking, p95": "the simulated engine cannot sleep",
-    "By key": "the gateway of this show asks for no key",
     "The second opinion": "the encoder is an extra",
     "{{model}} died": "no engine was killed",
 }
 
 
-def settings_of(upstream: FaultUpstream, cache: Path) -> str:
+def settings_of(upstream: FaultUpstream, cache: Path, key: str) -> str:
     """Two models on trial, one that fails now and then, one that is not there, and two that take turns in memory."""
     remote = {"backend": "openai", "url": upstream.url, "slots": 8}
     child = [sys.executable, "-m", "pointsman.testing.upstream", "--port", "{port}"]
@@ -78,12 +79,13 @@ def settings_of(upstream: FaultUpstream, cache: Path) -> str:
                 "fallbacks": {"gone": ["small"], "shaky": ["large"]},
             },
             "experiments": [pair],
+            "keys": [{"name": "everybody", "sha256": hash_of(key)}],
             "models": models,
         }
     )
 
 
-async def load(url: str, seconds: float) -> int:
+async def load(url: str, seconds: float, key: str) -> int:
     """Callers of every kind for that long; how many requests were made."""
     asked = itertools.count()
     end_s = asyncio.get_running_loop().time() + seconds
@@ -106,7 +108,7 @@ async def load(url: str, seconds: float) -> int:
                 ).release()
             await asyncio.sleep(0.02)
 
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as session:
         await asyncio.gather(*(caller(session, seed) for seed in range(6)))
     return next(asked)
 
@@ -121,12 +123,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def prometheus(target: str, folder: Path) -> Iterator[str]:
+def prometheus(target: str, folder: Path, key: str) -> Iterator[str]:
     """The base URL of a Prometheus with our rules that scrapes `target` every second."""
+    (folder / "key").write_text(key, encoding="utf-8")
+    job = {"job_name": "pointsman", "authorization": {"credentials_file": str(folder / "key")}}
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "pointsman", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [job | {"static_configs": [{"targets": [target]}]}],
     }
     path, port = folder / "prometheus.yml", free_port()
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -244,9 +248,9 @@ def photograph(base: str, out: Path) -> None:
 
 
 @asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[str]:
+async def gateway(folder: Path, key: str) -> AsyncIterator[str]:
     async with FaultUpstream() as upstream:
-        settings = parse(settings_of(upstream, folder / "cache"))
+        settings = parse(settings_of(upstream, folder / "cache", key))
         async with serving(settings) as (_, url):
             yield url
 
@@ -255,13 +259,13 @@ async def show(seconds: float, out: Path) -> int:
     """The whole show; 0 where all is well."""
     complaints = check_schema()
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        async with gateway(folder) as url, aiohttp.ClientSession() as session:
-            with prometheus(url.removeprefix("http://"), folder) as base:
+        folder, key = Path(place), secrets.token_urlsafe(24)
+        async with gateway(folder, key) as url, aiohttp.ClientSession() as session:
+            with prometheus(url.removeprefix("http://"), folder, key) as base:
                 asking = Asking(session, base)
                 await asking.ready()
                 start_s = float((await asking.get("query", query="time()"))["result"][1])
-                print(f"load: {await load(url, seconds)} requests in {seconds:g} s")
+                print(f"load: {await load(url, seconds, key)} requests in {seconds:g} s")
                 end_s = float((await asking.get("query", query="time()"))["result"][1])
                 complaints += await check_rules(asking)
                 empty, drawn = await check_panels(asking, start_s, end_s)

@@ -58,6 +58,14 @@ def test_the_settings_of_the_compose_file_are_valid_once_keys_are_made(deployed:
     assert len(value) > 40
 
 
+def test_the_model_of_the_gpu_profile_is_ready_to_be_uncommented(deployed: Path) -> None:
+    path = deployed / "secrets" / "pointsman.yaml"
+    text = re.sub(r"^  # (- id|  \w)", r"  \1", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    model = parse(text).models[-1]
+    command = COMPOSE["services"]["vllm"]["command"]
+    assert model.id == command[command.index("--served-model-name") + 1]
+
+
 def test_keys_that_were_made_are_kept(deployed: Path) -> None:
     before = {path.name: path.read_bytes() for path in (deployed / "secrets").iterdir()}
     run("sh", str(deployed / "keys.sh"))
