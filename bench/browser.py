@@ -23,7 +23,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --disable-dev-shm-usage --mute-audio --hide-scrollbars "
     "--force-color-profile=srgb --remote-debugging-port=0 about:blank"
 ).split()
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 EVERY_S = 0.05
 LONGEST_ANSWER = 64 << 20
 

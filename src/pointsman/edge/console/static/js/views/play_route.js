@@ -37,7 +37,7 @@ export function DryRun({ state }) {
 function Heard({ signals, changes }) {
   return html`<${Card} class="span-5 wide-first" title="What it is"><div class="stack">
     ${QUESTIONS.map(([key, name, say]) => html`<div class="answer"><span class="small muted">${name}</span>
-      <div class="bars">${[[signals[key].label, signals[key].p], ...signals[key].alternatives.slice(0, 2)].map(([label, p], i) => html`<div class=${`bar ${i ? "" : "best"}`}>
+      <div class="bars">${[[signals[key].label, signals[key].p], ...signals[key].alternatives.filter(([, p]) => p >= 0.005).slice(0, 2)].map(([label, p], i) => html`<div class=${`bar ${i ? "" : "best"}`}>
         <i style=${{ width: `${p * 100}%` }}></i><span>${say(label)}</span><b>${percent(p, 0)}</b></div>`)}</div>
       <p class="tiny muted why">${signals[key].evidence.slice(0, 3).join(" · ")}</p></div>`)}
     ${changes.length > 0 && html`<div><h3>What would change it</h3><ul class="changes">${changes.map((one) => html`<li>${one.change}: <b>${one.model_id || "nobody"}</b></li>`)}</ul></div>`}
