@@ -84,3 +84,8 @@ def test_errors_keep_what_happened() -> None:
     assert Refused("x", retry_after_s=2.5).retry_after_s == 2.5
     assert ConfigError(("a: wrong", "b: wrong")).problems == ("a: wrong", "b: wrong")
     assert str(ConfigError(("a: wrong", "b: wrong"))) == "a: wrong\nb: wrong"
+
+
+def test_a_message_is_no_longer_than_anybody_reads() -> None:
+    error = RequestError(f"There is no model `{'m' * 1_000_000}`")
+    assert 4000 < len(error.message) == len(str(error)) < 4010

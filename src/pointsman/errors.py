@@ -69,12 +69,18 @@ DRAINING = "draining"
 """The code of what is refused or cut because the server stops."""
 
 
+LONGEST_MESSAGE = 4000
+"""In characters: what a message quotes may be a caller's, and as long as its body."""
+
+
 class PointsmanError(Exception):
     """Base. `message` says what, where and what to do; `param` names the field at fault in the caller's words."""
 
     default_code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[:LONGEST_MESSAGE]} …"
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
