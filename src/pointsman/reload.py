@@ -20,6 +20,7 @@ Invariant: a deployment is removed only when no request that may still choose it
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -117,6 +118,8 @@ class Reloader:
         self._swaps: dict[str, Swap] = {}
         self._late: set[str] = set()
         self._jobs = Jobs()
+        # One thread for all reading: each thread that builds a classifier keeps some of that memory for itself.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reload")
         self._turn = asyncio.Lock()
         self._is_due = False
         self._status = ConfigStatus(loaded_unix_s=clock.unix(), sha256=file.hash() if file else "")
@@ -140,6 +143,7 @@ class Reloader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._jobs.__aexit__(kind, error, trace)
+        self._reader.shutdown(wait=False, cancel_futures=True)
         for rooms in (*self._old, self._house.rooms):
             await rooms.close()
         for cache in {id(rooms.cache): rooms.cache for rooms in (*self._old, self._house.rooms)}.values():
@@ -174,7 +178,7 @@ class Reloader:
         async with self._turn:
             self._is_due = False
             try:
-                settings, sha256, prepared = await asyncio.to_thread(self._read)
+                settings, sha256, prepared = await asyncio.get_running_loop().run_in_executor(self._reader, self._read)
                 changes = self._adopt(settings, prepared)
             except ConfigError as error:
                 self._refuse(error, why)
@@ -209,7 +213,7 @@ class Reloader:
             if seen == handled or seen != before:
                 continue
             handled = seen
-            sha256 = await asyncio.to_thread(file.hash)
+            sha256 = await asyncio.get_running_loop().run_in_executor(self._reader, file.hash)
             if sha256 not in (tried, self._status.sha256):
                 await asyncio.wait({self._attempt("the file has changed")})
             tried = sha256
