@@ -233,6 +233,23 @@ def test_a_request_is_told_and_its_story_holds_no_words() -> None:
     run(use)
 
 
+def test_older_requests_are_read_from_the_store(tmp_path: Path) -> None:
+    kept = {"cache_dir": str(tmp_path), "ledger": {"url": f"sqlite:{tmp_path}/books.sqlite"}}
+    asked: list[str] = []
+
+    async def before(_: App, url: str, session: aiohttp.ClientSession) -> None:
+        asked.append(await ask(session, url))
+
+    async def after(app: App, url: str, session: aiohttp.ClientSession) -> None:
+        status, story = await get(session, f"{url}/console/api/requests/{asked[0]}")
+        assert (app.recent.outcomes.last, status) == (0, 200)
+        assert story["record"]["status"] == "success"
+        assert story["plan"]["candidates"]
+
+    run(before, **kept)
+    run(after, **kept)
+
+
 def test_who_listens_hears_of_a_request_and_leaves_nothing_behind() -> None:
     async def use(app: App, url: str, session: aiohttp.ClientSession) -> None:
         async with news_of(session, url) as news:
