@@ -244,6 +244,8 @@ def draw(results: dict[str, list[Ran]], where: Any) -> None:
         ("much", ROLLED_BACK, "#D55E00"), ("sooner", ROLLED_BACK, "#E69F00"), ("worse", ROLLED_BACK, "#CC79A7"),
         ("better", BETTER, "#009E73"), ("same", ROLLED_BACK, "#000000"),
     ):  # fmt: skip
+        if name not in results:
+            continue
         scenario, done = SCENARIOS[name], results[name]
         took = sorted(one.first[event] for one in done if event in one.first)
         shares = [100 * (place + 1) / len(done) for place in range(len(took))]
