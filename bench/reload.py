@@ -29,7 +29,7 @@ from pointsman.testing.upstream import FaultUpstream
 
 PAGE = Path(__file__).parents[1] / "docs/reload.md"
 BEGIN, END = "<!-- figures: python -m bench.reload -->", "<!-- end of figures -->"
-DRAIN_S, DELAY_S = 1.5, 0.5
+DRAIN_S, DELAY_S = 1.5, 1.0
 BROKEN = ("models: [", "models: []\n", "server: {port: many}\n", "modles: {}\n")
 
 
