@@ -91,7 +91,7 @@ async def _events() -> AsyncIterator[bytes]:
 
 async def corridor(cache: Cache | NoCache, request: Request) -> str:
     """A request's way past the cache, read to its end."""
-    async with cache.seat(request) as seat:
+    async with cache.under("bench").seat(request) as seat:
         reply = seat.found.reply
         if reply is None:
             await seat.similar(SIGNALS)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 
@@ -118,7 +119,7 @@ async def compare(models: tuple[LlamaCppModel, ...], requests: int, every_s: flo
     names = [model.id for model in models]
     async with house(models, memory_budget_gb=64) as one:
         each_bytes = max(one.estimated_bytes(model) for model in models)
-        swapper = Swapper(one.app.fleet.backends, ROOM)
+        swapper = Swapper(cast("Mapping[str, Backend]", one.app.fleet.backends), ROOM)
         try:
             outcome = await drive(swapper.lend, names, requests, every_s)
         finally:

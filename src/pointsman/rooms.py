@@ -7,15 +7,16 @@ connection or a child → `app`.
 Invariant: a request enters one tree and reads no other; a tree that was replaced is given up when the last has left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 
 from pointsman.admission.control import Admission
 from pointsman.admission.keys import Keyring
+from pointsman.backends.base import Backend
 from pointsman.cache.exact import Cache, NoCache
 from pointsman.cache.keys import fingerprint_of
 from pointsman.clock import Clock
@@ -137,7 +138,7 @@ class Rooms:
         self.router = Assigner(Router(settings, prepared.profile), settings.routing.objectives)
         dispatcher = Dispatcher(
             ground.fleet,
-            ground.fleet.backends,
+            cast("Mapping[str, Backend]", ground.fleet.backends),  # the fleet never calls those it was given
             settings.retry,
             server.request_timeout_s,
             ground.clock,

@@ -28,7 +28,6 @@ class Children(dict[tuple[str, ...], M]):
         child = self[labels] = self._metric.labels(*labels)
         return child
 
-
     def forget(self, models: Container[str]) -> None:
         """No series of theirs any more."""
         for labels in [labels for labels in self if any(labels[place] in models for place in self._models)]:
