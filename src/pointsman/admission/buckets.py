@@ -19,6 +19,11 @@ class Rate(Value, frozen=True):
         """So many a minute; the burst is a tenth of them, at least one, where nothing else is said."""
         return cls(per_s=count / 60, burst=max(1.0, count / 10) if burst is None else burst)
 
+    @classmethod
+    def tokens_per_minute(cls, count: float) -> "Rate":
+        """A minute's tokens may be spent at once: one long answer is no abuse."""
+        return cls.per_minute(count, burst=count)
+
 
 class Taken(Value, frozen=True):
     """The bucket afterwards, as the moment it is full again; `wait_s` is 0 where it was enough, else nothing was taken

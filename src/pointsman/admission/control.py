@@ -9,12 +9,12 @@ Tokens are charged when they are known, by the Outcome: no answer is cut for its
 import asyncio
 from collections.abc import Coroutine
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import Counters, Leave
 from pointsman.admission.line import Line, Place
+from pointsman.admission.permit import Permit, nothing
 from pointsman.admission.quotas import Quotas
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, Refused
@@ -54,9 +54,9 @@ class Admission:
         self._default_priority = settings.default_priority
         self._timeout_s = timeout_s
 
-    def admit(self, request: Request) -> "Pass":
+    def admit(self, request: Request) -> Permit:
         """In, while the context is open. Entering raises Refused or DeadlineExceeded."""
-        return Pass(self, request, self._keys.get(request.tenant))
+        return Permit(partial(self.enter, request, self._keys.get(request.tenant)))
 
     async def enter(self, request: Request, key: KeySettings | None) -> Leave:
         """Inside, until what is returned is called, once."""
@@ -92,7 +92,7 @@ class Admission:
 
     async def _one_of_its_own(self, key: KeySettings) -> Leave:  # 1
         if key.max_concurrent is None:
-            return _nothing
+            return nothing
         leave = await self._counters.enter(f"at_once:{key.name}", key.max_concurrent, self._timeout_s + GRACE_S)
         if leave is None:
             raise _limited(f"{key.max_concurrent} requests at once (`max_concurrent`)", key, BUSY_RETRY_S)
@@ -104,7 +104,7 @@ class Admission:
             if wait_s:
                 raise _limited(f"{key.requests_per_minute:g} requests a minute", key, wait_s)
         if key.tokens_per_minute is not None:  # 3
-            wait_s = await self._counters.take(f"tokens:{key.name}", _token_rate(key.tokens_per_minute), 0.0)
+            wait_s = await self._counters.take(f"tokens:{key.name}", Rate.tokens_per_minute(key.tokens_per_minute), 0.0)
             if wait_s:
                 raise _limited(f"{key.tokens_per_minute:g} tokens a minute", key, wait_s)
         if key.tokens_per_day is not None:  # 4
@@ -139,7 +139,7 @@ class Admission:
 
     async def _charge(self, key: KeySettings, tokens: int) -> None:
         if key.tokens_per_minute is not None:
-            await self._counters.charge(f"tokens:{key.name}", _token_rate(key.tokens_per_minute), tokens)
+            await self._counters.charge(f"tokens:{key.name}", Rate.tokens_per_minute(key.tokens_per_minute), tokens)
         if key.tokens_per_day is not None:
             await self._counters.add(self._day_of(key), tokens, DAY_S)
 
@@ -155,35 +155,6 @@ class Admission:
 
     def __repr__(self) -> str:
         return f"Admission({len(self._keys)} keys, {self.line!r})"
-
-
-class Pass:
-    """One request's admission: a context without a generator, for every request comes through here."""
-
-    __slots__ = ("_admission", "_key", "_leave", "_request")
-
-    def __init__(self, admission: Admission, request: Request, key: KeySettings | None) -> None:
-        self._admission = admission
-        self._request = request
-        self._key = key
-        self._leave: Leave = _nothing
-
-    async def __aenter__(self) -> None:
-        self._leave = await self._admission.enter(self._request, self._key)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
-
-
-def _nothing() -> None:
-    """Nothing is to be left."""
-
-
-def _token_rate(per_minute: float) -> Rate:
-    """A minute's tokens may be spent at once: one long answer is no abuse."""
-    return Rate.per_minute(per_minute, burst=per_minute)
 
 
 def _limited(what: str, key: KeySettings, wait_s: float) -> Refused:

@@ -7,10 +7,11 @@ when they are known. A model that was found full is remembered, so that no plan 
 """
 
 from collections.abc import Mapping
-from types import TracebackType
+from functools import partial
 
 from pointsman.admission.buckets import Rate
 from pointsman.admission.counters import Counters, Leave
+from pointsman.admission.permit import Permit, nothing
 from pointsman.clock import Clock
 from pointsman.errors import Refused
 from pointsman.settings import ModelLimits
@@ -39,7 +40,7 @@ class Quotas:
     def permit(self, model_id: str) -> "Permit | None":
         """One call of the model while the context is open, entering it raises Refused; None: it has no limits."""
         limits = self._limits.get(model_id)
-        return None if limits is None else Permit(self, model_id, limits)
+        return None if limits is None else Permit(partial(self.enter, model_id, limits))
 
     def full(self) -> tuple[tuple[str, float], ...]:
         """(model id, seconds until it has room) of those known to be full."""
@@ -66,7 +67,7 @@ class Quotas:
 
     async def _place(self, model_id: str, limits: ModelLimits) -> Leave:
         if limits.max_concurrent is None:
-            return _nothing
+            return nothing
         found = await self._counters.enter(f"model_at_once:{model_id}", limits.max_concurrent, self._keep_s)
         if found is None:
             self._busy_until_s[model_id] = self._clock.now() + BUSY_HOLD_S
@@ -81,7 +82,7 @@ class Quotas:
 
     async def _check_rates(self, model_id: str, limits: ModelLimits) -> None:
         if limits.tokens_per_minute is not None:
-            rate = _token_rate(limits.tokens_per_minute)
+            rate = Rate.tokens_per_minute(limits.tokens_per_minute)
             if wait_s := await self._counters.take(f"model_tokens:{model_id}", rate, 0.0):
                 raise self._spent(model_id, f"{limits.tokens_per_minute:g} tokens a minute", wait_s)
         if limits.requests_per_minute is not None:
@@ -105,40 +106,11 @@ class Quotas:
         """What an answer has cost."""
         limits = self._limits.get(model_id)
         if limits is not None and limits.tokens_per_minute is not None:
-            rate = _token_rate(limits.tokens_per_minute)
+            rate = Rate.tokens_per_minute(limits.tokens_per_minute)
             await self._counters.charge(f"model_tokens:{model_id}", rate, tokens)
 
     def __repr__(self) -> str:
         return f"Quotas({len(self._limits)} models, full: {', '.join(name for name, _ in self.full()) or 'none'})"
-
-
-class Permit:
-    """One call of a model that has limits."""
-
-    __slots__ = ("_leave", "_limits", "_model_id", "_quotas")
-
-    def __init__(self, quotas: Quotas, model_id: str, limits: ModelLimits) -> None:
-        self._quotas = quotas
-        self._model_id = model_id
-        self._limits = limits
-        self._leave: Leave = _nothing
-
-    async def __aenter__(self) -> None:
-        self._leave = await self._quotas.enter(self._model_id, self._limits)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._leave()
-
-
-def _nothing() -> None:
-    """Nothing is to be left."""
-
-
-def _token_rate(per_minute: float) -> Rate:
-    """A minute's tokens may be spent at once: one long answer is no abuse."""
-    return Rate.per_minute(per_minute, burst=per_minute)
 
 
 def _limited(model_id: str, what: str, wait_s: float) -> Refused:

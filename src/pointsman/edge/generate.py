@@ -3,14 +3,14 @@
 Knows: the fields that applications written for a small and a large model send. Does not know: which of them answers.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from pointsman.edge.decode import Routing, invalid, typed
 from pointsman.edge.dialect import Chat, Choice, Speaker
-from pointsman.edge.http import error_json
-from pointsman.errors import PointsmanError
+from pointsman.edge.http import DONE_EVENT, OpenAi
 from pointsman.types import Request, Usage
 
 
@@ -29,7 +29,7 @@ _BODY = msgspec.json.Decoder(GenerateBody)
 ASKED = ("model", "max_tokens", "temperature", "stream")
 
 
-class Generate:
+class Generate(OpenAi):
     """The dialect of `/v1/generate`."""
 
     def to_chat(self, body: bytes) -> bytes:
@@ -49,20 +49,16 @@ class Generate:
         return msgspec.json.encode(_answer(request, chat.model, usage, choice.finish_reason) | {"response": text})
 
     def speaker(self, request: Request) -> Speaker:
-        return Pieces(request)
-
-    def error(self, error: PointsmanError) -> bytes:
-        return error_json(error)
-
-    def error_event(self, error: PointsmanError, delivered: int) -> bytes:
-        return b"data: " + error_json(error, delivered) + b"\n\n"
+        return Pieces("response", lambda _, model, finish_reason, usage: _answer(request, model, usage, finish_reason))
 
 
 class Pieces:
-    """A streamed answer: `{"response": piece}` events, then one with the usage."""
+    """A streamed answer: `{NAME: piece}` events, then what `end` makes of (text, model, finish reason, usage)."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, name: str, end: Callable[[str, str, str | None, Usage], dict[str, Any]]) -> None:
+        self._name = name
+        self._end = end
+        self._text = ""
         self._model = ""
         self._finish_reason: str | None = None
 
@@ -71,10 +67,11 @@ class Pieces:
         choice = chunk.choice or Choice()
         self._finish_reason = choice.finish_reason or self._finish_reason
         text = choice.delta.text if choice.delta else ""
-        return _event({"response": text}) if text else b""
+        self._text += text
+        return _event({self._name: text}) if text else b""
 
     def ended(self, usage: Usage) -> bytes:
-        return _event(_answer(self._request, self._model, usage, self._finish_reason)) + b"data: [DONE]\n\n"
+        return _event(self._end(self._text, self._model, self._finish_reason, usage)) + DONE_EVENT
 
 
 def _answer(request: Request, model: str, usage: Usage, finish_reason: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Response
 from starlette.requests import Request as WebRequest
 
+from pointsman.edge.admin_routes import ERRORS
 from pointsman.edge.decode import typed
 from pointsman.edge.doorkeeper import TENANT
 from pointsman.edge.gate import Gate
@@ -19,11 +20,6 @@ JSON = "application/json"
 MAX_BODY_BYTES = 64 * 1024
 MAX_ID_CHARS, MAX_COMMENT_CHARS = 256, 4000
 TAG = "operation"
-ERROR: dict[str, Any] = {"content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "The request must change, or is not allowed"} | ERROR,
-    "5XX": {"description": "It failed; the error says why"} | ERROR,
-}
 FEEDBACK_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

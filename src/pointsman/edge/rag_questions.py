@@ -11,10 +11,9 @@ import msgspec
 
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import Chat, Choice, Speaker, asked_for
-from pointsman.edge.generate import Generate, GenerateBody
-from pointsman.edge.http import error_json
+from pointsman.edge.generate import Generate, GenerateBody, Pieces
+from pointsman.edge.http import OpenAi
 from pointsman.edge.rag_documents import iso_of, unix_of
-from pointsman.errors import PointsmanError
 from pointsman.rag.library import Consulted
 from pointsman.signals.tokens import text_tokens
 from pointsman.types import JsonPayload, Request, Turn, Usage
@@ -121,7 +120,7 @@ def _clock(at_s: float) -> str:
     return f"{int(at_s) // 60}:{int(at_s) % 60:02d}"
 
 
-class Cited:
+class Cited(OpenAi):
     """The dialect of one answer: it knows its sources. `said`: the whole answer, once it has been given."""
 
     def __init__(self, wish: Wish, consulted: Consulted, found: tuple[Found, ...]) -> None:
@@ -139,7 +138,11 @@ class Cited:
         return as_json({"id": request.id, "answer": self.said, **self.end(chat.model, choice.finish_reason, usage)})
 
     def speaker(self, request: Request) -> Speaker:
-        return _Spoken(self, request)
+        def end(text: str, model: str, finish_reason: str | None, usage: Usage) -> dict[str, Any]:
+            self.said = text
+            return {"id": request.id, **self.end(model, finish_reason, usage)}
+
+        return Pieces("answer", end)
 
     def end(self, model: str, finish_reason: str | None, usage: Usage) -> dict[str, Any]:
         """What can be said when the answer is known."""
@@ -172,35 +175,3 @@ class Cited:
             }
             for number, one in enumerate(self._found, 1)
         ]
-
-    def error(self, error: PointsmanError) -> bytes:
-        return error_json(error)
-
-    def error_event(self, error: PointsmanError, delivered: int) -> bytes:
-        return b"data: " + error_json(error, delivered) + b"\n\n"
-
-
-class _Spoken:
-    """A streamed answer: `{"answer": piece}` events, then one with the sources."""
-
-    def __init__(self, cited: Cited, request: Request) -> None:
-        self._cited = cited
-        self._request = request
-        self._model = ""
-        self._finish_reason: str | None = None
-
-    def said(self, chunk: Chat) -> bytes:
-        self._model = chunk.model or self._model
-        choice = chunk.choice or Choice()
-        self._finish_reason = choice.finish_reason or self._finish_reason
-        text = choice.delta.text if choice.delta else ""
-        self._cited.said += text
-        return _event({"answer": text}) if text else b""
-
-    def ended(self, usage: Usage) -> bytes:
-        end = self._cited.end(self._model, self._finish_reason, usage)
-        return _event({"id": self._request.id, **end}) + b"data: [DONE]\n\n"
-
-
-def _event(members: dict[str, Any]) -> bytes:
-    return b"data: " + as_json(members) + b"\n\n"

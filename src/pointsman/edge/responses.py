@@ -12,7 +12,7 @@ import msgspec
 
 from pointsman.edge.decode import ROUTING, invalid, typed
 from pointsman.edge.dialect import Chat, Choice, Speaker, ToolCall, asked_for, event
-from pointsman.edge.http import error_json
+from pointsman.edge.http import OpenAi
 from pointsman.errors import PointsmanError
 from pointsman.types import Request, Usage
 
@@ -90,7 +90,7 @@ class ResponsesBody(msgspec.Struct, kw_only=True):
 _BODY = msgspec.json.Decoder(ResponsesBody)
 
 
-class Responses:
+class Responses(OpenAi):
     """The dialect of `/v1/responses`."""
 
     def to_chat(self, body: bytes) -> bytes:
@@ -124,9 +124,6 @@ class Responses:
 
     def speaker(self, request: Request) -> Speaker:
         return ResponseEvents(request)
-
-    def error(self, error: PointsmanError) -> bytes:
-        return error_json(error)
 
     def error_event(self, error: PointsmanError, delivered: int) -> bytes:
         members = {"code": error.code, "message": error.message, "param": error.param, "sequence_number": delivered}
