@@ -194,7 +194,7 @@ class App:
 
     def _build_site(self) -> Site:
         shell = self.shell = build_shell(self, self.hide, self.condition)
-        add_rag_routes(shell, self._library.rag, self._library.tenant)
+        add_rag_routes(shell, self._library.rag)
         add_admin_routes(shell, self.admin)
         add_reload_routes(shell, self.admin.gate, self.reloader.reload, self.config_status)
         add_experiment_routes(shell, self.experiments, self.admin.gate)

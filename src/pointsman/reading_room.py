@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pointsman.clock import Clock
-from pointsman.edge.http import Scope
 from pointsman.edge.rag import Rag
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.passages import MAX_TOKENS, PassageEncoder
@@ -25,16 +24,10 @@ class ReadingRoom:
     def __init__(self, settings: Settings, rooms: Callable[[], Rooms], clock: Clock) -> None:
         file = settings.rag.file
         path = Path(file).expanduser() if file else settings.cache_path() / SHELF_FILE
-        self._rooms = rooms
         self._shelf = Shelf(path, settings.rag.most_passages, settings.rag.remember)
         self._passages = PassageEncoder(lambda: E5(MAX_TOKENS))
         library = Library(self._shelf, self._passages, clock)
         self.rag = Rag(library, self._shelf, lambda: rooms().settings.rag, clock)
-
-    def tenant(self, scope: Scope) -> str:
-        """Whose request it is; empty where nobody is asked."""
-        owner = self._rooms().door.admit(scope)
-        return owner.name if owner else ""
 
     async def close(self) -> None:
         self._passages.close()

@@ -15,8 +15,9 @@ from starlette.requests import Request as WebRequest
 from pointsman.clock import Clock
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import in_dialect
+from pointsman.edge.doorkeeper import TENANT
 from pointsman.edge.endpoint import Rooms
-from pointsman.edge.http import JSON, Scope
+from pointsman.edge.http import JSON
 from pointsman.edge.http import Response as Out
 from pointsman.edge.keepalive import KeepAlive
 from pointsman.edge.rag_documents import iso_of, read_document
@@ -26,8 +27,6 @@ from pointsman.rag.library import Library
 from pointsman.settings import RagSettings
 from pointsman.types import Request
 from pointsman.types_rag import Document, Exchange
-
-Tenant = Callable[[Scope], str]
 
 
 class Shelf(Protocol):
@@ -85,8 +84,8 @@ def row_of(document: Document) -> dict[str, Any]:
     return {"object": "rag.document", **row, "published_at": iso_of(published_s), "added_at": iso_of(added_s)}
 
 
-def add_rag_routes(shell: FastAPI, rag: Rag, tenant: Tenant) -> None:
-    """Looking through and taking away. `tenant`: whose request it is."""
+def add_rag_routes(shell: FastAPI, rag: Rag) -> None:
+    """Looking through and taking away."""
     router = APIRouter(tags=["rag"])
 
     @router.get("/v1/rag/documents", summary="The documents of a collection, the newest first")
@@ -94,7 +93,7 @@ def add_rag_routes(shell: FastAPI, rag: Rag, tenant: Tenant) -> None:
         web: WebRequest, collection: Annotated[str, Query(description="Empty: what was given none.")] = ""
     ) -> Response:
         rag.check()
-        found = await rag.shelf.documents(tenant(web.scope), collection)
+        found = await rag.shelf.documents(web.scope.get(TENANT, ""), collection)
         return Response(
             as_json({"object": "list", "data": [row_of(one) for one in found]}), media_type="application/json"
         )
@@ -104,7 +103,7 @@ def add_rag_routes(shell: FastAPI, rag: Rag, tenant: Tenant) -> None:
         web: WebRequest, document_id: str, collection: Annotated[str, Query(description="Its collection.")] = ""
     ) -> Response:
         rag.check()
-        await rag.shelf.forget(tenant(web.scope), collection, document_id)
+        await rag.shelf.forget(web.scope.get(TENANT, ""), collection, document_id)
         return Response(as_json({"id": document_id, "deleted": True}), media_type="application/json")
 
     shell.include_router(router)
