@@ -16,8 +16,8 @@ from typing import Self
 import msgspec
 
 from pointsman import __version__
+from pointsman.admission.build import counters_of
 from pointsman.admission.control import Admission
-from pointsman.admission.counters import counters_of
 from pointsman.backends.base import Toolbox
 from pointsman.bookkeeping import Books
 from pointsman.cache.build import build_cache

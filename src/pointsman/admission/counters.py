@@ -4,7 +4,6 @@ Knows: names of counters. Does not know: whose they are. One that a counter has 
 side of the caller.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Protocol
 
 from pointsman.admission.buckets import Rate, charge, take
 from pointsman.clock import Clock
-from pointsman.settings import AdmissionSettings
 
 MOST_KEPT = 10_000
 
@@ -44,16 +42,6 @@ class Counters(Protocol):
     async def close(self) -> None:
         """Drop what is held open."""
         ...
-
-
-def counters_of(settings: AdmissionSettings, clock: Clock, changed: Callable[[bool, str], None]) -> Counters:
-    """Those of this process, or shared ones. `changed` hears whether a shared store is up, and why not."""
-    if settings.url is None:
-        return LocalCounters(clock)
-    from pointsman.admission.shared import SharedCounters  # an extra: only who counts together needs the client
-
-    password = os.environ.get(settings.password_env, "") if settings.password_env else ""
-    return SharedCounters(settings.url, password, settings.timeout_ms / 1000, clock, changed)
 
 
 class LocalCounters:
