@@ -6,7 +6,8 @@ metrics and somebody reloads the configuration. Looked at: resident memory, open
 where any of these does not hold:
 
 - after the warm-up (the first third) memory grows by at most `GROWTH_MB`, by the line of least squares through it
-- no metric series is minted by traffic: at most `NEW_SERIES` more at the end than after the warm-up
+- no label of a metric is minted by traffic: at most `NEW_VALUES` more values at the end than after the warm-up, so that
+  the series are those of closed sets, however many of their combinations have been seen
 - every request ends with a whole answer, one typed error, or its caller's leaving
 - at the end: no lease, no want; SIGTERM ends the gateway with code 0
 """
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -35,8 +37,9 @@ from bench.processes import Child, free_port
 from bench.reliability import PAGE, code_of, verdict_of_answer, verdict_of_stream
 
 GROWTH_MB = 5.0
-NEW_SERIES = 20
-"""A label of a closed set may be seen for the first time after the warm-up; misspelt names would be thousands."""
+NEW_VALUES = 20
+"""A value of a closed set may be seen for the first time after the warm-up; misspelt names would be thousands."""
+LABEL = re.compile(r'\w+="[^"]*"')
 WARM_UP = 1 / 3
 SAMPLE_S = 2.0
 PATIENCE_S = 30.0
@@ -63,6 +66,7 @@ class Sample:
     files: int
     threads: int
     series: int
+    values: int
 
 
 @dataclass
@@ -89,8 +93,8 @@ class Findings:
         found = [f"{count} times {said}" for said, count in self.wrong.items()]
         if (growth := growth_mb(self.later)) > GROWTH_MB:
             found.append(f"memory grew by {growth:.1f} MB after the warm-up")
-        if (minted := new_series(self.later)) > NEW_SERIES:
-            found.append(f"traffic minted {minted} metric series")
+        if (minted := new_values(self.later)) > NEW_VALUES:
+            found.append(f"traffic minted {minted} label values")
         if self.left_over != (0, 0):
             found.append(f"{self.left_over[0]} leases and {self.left_over[1]} wants are left though nobody asks")
         if self.ended.code != 0:
@@ -112,8 +116,13 @@ def growth_mb(samples: list[Sample]) -> float:
     return slope * (times[-1] - times[0]) / 1e6
 
 
-def new_series(samples: list[Sample]) -> int:
-    return samples[-1].series - samples[0].series if samples else 0
+def new_values(samples: list[Sample]) -> int:
+    return samples[-1].values - samples[0].values if samples else 0
+
+
+def label_values(lines: list[str]) -> int:
+    """How many different values all labels of an exposition have; a histogram's bounds are its own."""
+    return len({pair for line in lines for pair in LABEL.findall(line) if not pair.startswith("le=")})
 
 
 # ---------------------------------------------------------------- the load
@@ -284,6 +293,7 @@ async def watch(gateway: Gateway, found: Findings) -> None:
                 files=process.num_fds(),
                 threads=process.num_threads(),
                 series=sum(bool(line) and not line.startswith("#") for line in lines),
+                values=label_values([line for line in lines if not line.startswith("#")]),
             )
             found.samples.append(sample)
             await asyncio.sleep(SAMPLE_S)
@@ -338,6 +348,7 @@ def report(args: argparse.Namespace, found: Findings) -> Iterator[str]:
         ("open files", "files", 1),
         ("threads", "threads", 1),
         ("metric series", "series", 1),
+        ("values of their labels", "values", 1),
     ):
         shown = [getattr(one, column) for one in looks] + [max(getattr(one, column) for one in found.samples)]
         yield f"| {name} | " + " | ".join(f"{value / unit:.0f}" for value in shown) + " |"
@@ -345,7 +356,7 @@ def report(args: argparse.Namespace, found: Findings) -> Iterator[str]:
     minutes = (later[-1].at_s - later[0].at_s) / 60
     yield (
         f"- Memory after the warm-up, by least squares over {minutes:.0f} minutes: {growth_mb(later):+.2f} MB "
-        f"(limit {GROWTH_MB:g}); metric series: {new_series(later):+d}."
+        f"(limit {GROWTH_MB:g}); values of labels: {new_values(later):+d} (limit {NEW_VALUES})."
     )
     yield f"- Left: {found.left_over[0]} leases, {found.left_over[1]} wants. SIGTERM: exit code {found.ended.code}."
     ends: dict[str, Counter[str]] = {}

@@ -4,14 +4,14 @@ import os
 
 import pytest
 from bench.fleet.serving import Ended
-from bench.soak import Findings, Sample, growth_mb, hears_hangup, new_series
+from bench.soak import Findings, Sample, growth_mb, hears_hangup, label_values, new_values
 
 WELL = Ended(code=0, took_s=0.1, left=())
 
 
-def samples(*sizes_mb: float, series: int = 500, minted: int = 0) -> list[Sample]:
+def samples(*sizes_mb: float, values: int = 500, minted: int = 0) -> list[Sample]:
     return [
-        Sample(at_s=2.0 * at, rss_bytes=int(size * 1e6), files=20, threads=5, series=series + minted * at)
+        Sample(at_s=2.0 * at, rss_bytes=int(size * 1e6), files=20, threads=5, series=900, values=values + minted * at)
         for at, size in enumerate(sizes_mb)
     ]
 
@@ -30,7 +30,7 @@ def test_each_violation_is_found() -> None:
     assert fine.violations() == []
     for changes, words in (
         ({"samples": samples(*warm, 100, 102, 104, 106, 108, 110)}, "memory grew by 1"),
-        ({"samples": samples(*[100] * 9, minted=10)}, "traffic minted 50 metric series"),
+        ({"samples": samples(*[100] * 9, minted=10)}, "traffic minted 50 label values"),
         ({"left_over": (1, 0)}, "1 leases and 0 wants"),
         ({"ended": Ended(code=-9, took_s=1, left=())}, "exit code -9"),
         ({"tracebacks": 1}, "1 tracebacks"),
@@ -45,9 +45,11 @@ def test_each_violation_is_found() -> None:
         assert found.violations() == [f"1 times {wrong}"]
 
 
-def test_series_are_counted_from_the_end_of_the_warm_up() -> None:
-    assert new_series(Findings(samples=samples(*[100] * 9, minted=10)).later) == 50
-    assert new_series([]) == 0
+def test_values_are_counted_from_the_end_of_the_warm_up() -> None:
+    assert new_values(Findings(samples=samples(*[100] * 9, minted=10)).later) == 50
+    assert new_values([]) == 0
+    lines = ['a{model="m",le="1"} 2', 'a{model="m",le="2"} 3', 'b{model="m",task="code"} 1', "c 1"]
+    assert label_values(lines) == 2
 
 
 def test_whether_a_process_hears_a_hangup() -> None:
