@@ -153,7 +153,8 @@ class Page:
         await self.call("Input.insertText", text=text)
 
     async def choose(self, name: str, value: str) -> None:
-        """Pick an option of a list."""
+        """Pick an option of a list, once it is there."""
+        await self.until(f"document.querySelector({f'option[value={value!r}]'!r})")
         thing = await self.find("combobox", name)
         await self._on(thing, f"this.value = {value!r}; this.dispatchEvent(new Event('change', {{bubbles: true}}))")
 

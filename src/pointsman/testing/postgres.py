@@ -3,6 +3,7 @@
 Needs the server's programs (`initdb`, `pg_ctl`). Knows: one server and its folder. Does not know: who talks to it.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -87,7 +88,8 @@ class PostgresServer:
         except FileNotFoundError:
             return
         for one in (pid, *children):
-            os.kill(int(one), number)
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(int(one), number)
 
     def _run(self, program: str, *options: str, check: bool = True) -> None:
         command = [str(self._programs / program), *options, f"--pgdata={self._folder}"]
