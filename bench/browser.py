@@ -154,7 +154,7 @@ class Page:
 
     async def choose(self, name: str, value: str) -> None:
         """Pick an option of a list, once it is there."""
-        await self.until(f"document.querySelector({f'option[value={value!r}]'!r})")
+        await self.until(f"[...document.querySelectorAll('option')].some((one) => one.value === {value!r})")
         thing = await self.find("combobox", name)
         await self._on(thing, f"this.value = {value!r}; this.dispatchEvent(new Event('change', {{bubbles: true}}))")
 
