@@ -3,9 +3,16 @@
 Invariant: a view is rebuilt when its deployment changed, or when time alone changes its figures.
 """
 
+from collections.abc import Iterable, Mapping
+from itertools import compress
+from operator import is_not
+
+from msgspec.structs import replace
+
 from pointsman.fleet.breaker import mode_at, retry_in_s
 from pointsman.fleet.calls import free_slots
 from pointsman.fleet.estimates import is_steady, ready_in_s
+from pointsman.fleet.memory import HOST, Sizes, added
 from pointsman.fleet.values import WARM, Deployment, Phase, Rules, State
 from pointsman.types import Breaker, DeploymentView, Tier, World
 
@@ -51,44 +58,41 @@ class WorldView:
 
     def __init__(self) -> None:
         self._state: State | None = None
-        self._views: tuple[DeploymentView, ...] = ()
-        self._built_s = 0.0
-        self._is_steady = False
-        self._used_bytes = 0
-        self._gpus: tuple[tuple[int, int, int], ...] = ()
+        self._views: dict[str, DeploymentView] = {}
+        self._moving: set[str] = set()
+        self._held: dict[str, Sizes] = {}
+        self._budgets: Mapping[int, int] = {}
+        self._world = World()
         self._ticket = 0
 
-    def at(self, state: State, now_s: float, pids: dict[str, int]) -> World:
+    def at(self, state: State, now_s: float, pids: Mapping[str, int]) -> World:
         """The world as of now. Each call gets the next ticket, for round robin."""
-        if state is not self._state or not self._is_steady:
-            self._rebuild(state, now_s, pids)
+        if state is not self._state or self._moving:
+            self._renew(state, now_s, pids)
         self._ticket += 1
-        return World(
-            deployments=self._views,
-            budget_bytes=state.budget_bytes,
-            used_bytes=self._used_bytes,
-            gpus=self._gpus,
-            ticket=self._ticket,
-        )
+        return replace(self._world, ticket=self._ticket)
 
-    def _rebuild(self, state: State, now_s: float, pids: dict[str, int]) -> None:
-        old = self._state
-        known = old.deployments if old is not None and old.is_draining == state.is_draining else {}
-        before = self._views if [*known] == [*state.deployments] else ()  # else their places have moved
-        views = []
-        all_steady = True
-        for position, (name, d) in enumerate(state.deployments.items()):
-            steady = is_steady(d, now_s)
-            all_steady = all_steady and steady
-            if before and steady and known.get(name) is d and is_steady(d, self._built_s):
-                views.append(before[position])
-            else:
-                views.append(view_of(d, now_s, pids.get(name), is_draining=state.is_draining, rules=state.rules))
-        self._views = tuple(views)
-        self._used_bytes = state.used_bytes
-        if state.gpu_budgets:
-            used = dict(state.used)
-            self._gpus = tuple((gpu, budget, used.get(gpu, 0)) for gpu, budget in state.gpu_budgets)
-        self._is_steady = all_steady
+    def _renew(self, state: State, now_s: float, pids: Mapping[str, int]) -> None:
+        deployments, stale = state.deployments, self._stale(state)
+        for name in stale:
+            d = deployments[name]
+            self._views[name] = view_of(d, now_s, pids.get(name), is_draining=state.is_draining, rules=state.rules)
+        self._moving = {name for name in stale if not is_steady(deployments[name], now_s)}
+        held = {name: deployments[name].holds for name in stale}
+        if state.budgets is not self._budgets or not held.items() <= self._held.items():
+            self._held |= held
+            self._budgets = state.budgets
+            used = dict(added(self._held.values()))
+            gpus = tuple((gpu, size, used.get(gpu, 0)) for gpu, size in state.gpu_budgets)
+            self._world = World(budget_bytes=state.budget_bytes, used_bytes=used.get(HOST, 0), gpus=gpus)
+        self._world = replace(self._world, deployments=tuple(self._views.values()))
         self._state = state
-        self._built_s = now_s
+
+    def _stale(self, state: State) -> Iterable[str]:
+        """Whose view may have changed: everybody's when the fleet drains or their places have moved, else that of who
+        has changed, or changes with time."""
+        old, new = self._state, state.deployments
+        if old is None or old.is_draining is not state.is_draining or [*old.deployments] != [*new]:
+            self._views, self._held, self._budgets = {}, {}, {}
+            return new
+        return self._moving.union(compress(new, map(is_not, new.values(), old.deployments.values())))
