@@ -321,6 +321,7 @@ def test_another_instance_of_the_same_model_is_no_fallback() -> None:
         (b'{"usage":{"prompt_tokens":"many"}}', 20, 0, True),
         (b"not json", 20, 0, True),
         (b"\xff\xfe", 20, 0, True),
+        (b'{"usage":{"prompt_tokens":9,"completion_tokens":-4}}', 20, 0, True),  # a counter only goes up
     ],
 )
 def test_usage_reported_or_estimated(body: bytes, prompt: int, completion: int, is_estimated: bool) -> None:

@@ -36,9 +36,9 @@ class CacheMetrics:
 
     def closed(self, outcome: Outcome, model: str) -> None:
         """`model` is a label of the closed set."""
-        self._requests[outcome.cache,].inc()
+        self._requests[outcome.cache,] += 1
         if outcome.cached_model:
-            self._saved[model,].inc(outcome.saved.total_tokens)
+            self._saved[model,] += outcome.saved.total_tokens
 
 
 class _Held(Collector):

@@ -31,5 +31,5 @@ class ConfigMetrics:
 
     def reloaded(self, result: str) -> None:
         """One of the three has come of a reload."""
-        self._reloads[result,].inc()
+        self._reloads[result,] += 1
         self._is_good.set(0 if result == "invalid" else 1)

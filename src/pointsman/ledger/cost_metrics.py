@@ -6,7 +6,7 @@ Invariant: every label value is a configured model or key, or of a closed set.
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -38,13 +38,11 @@ class CostMetrics:
         self._verdicts = make.counter(
             "agent_router_feedback", "Verdicts of callers, changed ones anew", ("model", "source", "verdict")
         )
-        self._baseline = Counter(
-            "agent_router_baseline_cost", "What the same tokens cost at the baseline model", registry=make.registry
-        )
-        self._spent = self._meant = 0.0
+        self._baseline = make.counter("agent_router_baseline_cost", "What the same tokens cost at the baseline model")
+        self._spent = 0.0
         Gauge(
             "agent_router_savings_ratio", "Share of the baseline cost that was not spent", registry=make.registry
-        ).set_function(lambda: 1 - self._spent / self._meant if self._meant else 0.0)
+        ).set_function(self._savings_ratio)
 
     def know(self, models: Iterable[str], keys: Iterable[str]) -> None:
         """These are configured, too."""
@@ -58,22 +56,25 @@ class CostMetrics:
     def closed(self, outcome: Outcome, spent: Spent) -> None:
         model, key = self._model(model_of(outcome)), outcome.tenant
         self._spent += spent.cost
-        self._meant += spent.baseline_cost
-        self._cost[model,].inc(spent.cost)
-        self._baseline.inc(spent.baseline_cost)
+        self._cost[model,] += spent.cost
+        self._baseline[()] += spent.baseline_cost
         if spent.gpu_s:
-            self._gpu_s[model,].inc(spent.gpu_s)
+            self._gpu_s[model,] += spent.gpu_s
         if outcome.cached_model:
-            self._saved[model,].inc(spent.saved_cost)
+            self._saved[model,] += spent.saved_cost
         if key:
             key = key if key in self._keys else UNKNOWN
-            self._key_cost[key,].inc(spent.cost)
-            self._key_tokens[key, "prompt"].inc(outcome.usage.prompt_tokens)
-            self._key_tokens[key, "completion"].inc(outcome.usage.completion_tokens)
+            self._key_cost[key,] += spent.cost
+            self._key_tokens[key, "prompt"] += outcome.usage.prompt_tokens
+            self._key_tokens[key, "completion"] += outcome.usage.completion_tokens
+
+    def _savings_ratio(self) -> float:
+        meant = self._baseline[()]
+        return 1 - self._spent / meant if meant else 0.0
 
     def judged(self, judged: Judged) -> None:
         given = judged.feedback
-        self._verdicts[self._model(judged.model_id), given.source, "good" if given.value >= GOOD else "bad"].inc()
+        self._verdicts[self._model(judged.model_id), given.source, "good" if given.value >= GOOD else "bad"] += 1
 
     def _model(self, model_id: str) -> str:
         return model_id if model_id in self._models else UNKNOWN

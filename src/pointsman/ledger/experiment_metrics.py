@@ -38,7 +38,7 @@ class ExperimentMetrics(Collector):
 
     def changed(self, experiment: str, event: str) -> None:
         """Something was decided about an experiment."""
-        self._changes[experiment, event].inc()
+        self._changes[experiment, event] += 1
 
     def describe(self) -> tuple[Metric, ...]:
         """Nothing is read before the first scrape."""

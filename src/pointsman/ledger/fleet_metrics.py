@@ -87,16 +87,16 @@ class FleetMetrics:
     def loaded(self, model_id: str, load_s: float) -> None:
         """A model has given its warm-up answer, `load_s` seconds after the start."""
         model = self._label(model_id)
-        self._loads[model, "ok"].inc()
+        self._loads[model, "ok"] += 1
         self._load_s[model,].observe(load_s)
 
     def load_failed(self, model_id: str) -> None:
-        self._loads[self._label(model_id), "failed"].inc()
+        self._loads[self._label(model_id), "failed"] += 1
 
     def evicted(self, model_id: str, age_s: float) -> None:
         """A model was unloaded to make room, `age_s` seconds after it became ready."""
         model = self._label(model_id)
-        self._evictions[model,].inc()
+        self._evictions[model,] += 1
         self._age_s[model,].observe(age_s)
 
     def switched(self, model_id: str, switch_s: float) -> None:
@@ -106,32 +106,32 @@ class FleetMetrics:
     def slept(self, model_id: str, took_s: float) -> None:
         """A model sleeps, and its memory is back."""
         model = self._label(model_id)
-        self._naps[model, "ok"].inc()
+        self._naps[model, "ok"] += 1
         self._nap_s[model,].observe(took_s)
 
     def sleep_failed(self, model_id: str) -> None:
-        self._naps[self._label(model_id), "failed"].inc()
+        self._naps[self._label(model_id), "failed"] += 1
 
     def woke(self, model_id: str, took_s: float) -> None:
         """A model that slept has given its warm-up answer."""
         model = self._label(model_id)
-        self._wakes[model, "ok"].inc()
+        self._wakes[model, "ok"] += 1
         self._wake_s[model,].observe(took_s)
 
     def wake_failed(self, model_id: str) -> None:
-        self._wakes[self._label(model_id), "failed"].inc()
+        self._wakes[self._label(model_id), "failed"] += 1
 
     def exited(self, model_id: str) -> None:
         """A child ended without being asked to."""
-        self._exits[self._label(model_id),].inc()
+        self._exits[self._label(model_id),] += 1
 
     def breaker_moved(self, model_id: str, state: Breaker) -> None:
         """A deployment's breaker is in another state."""
-        self._moves[self._label(model_id), state.value].inc()
+        self._moves[self._label(model_id), state.value] += 1
 
     def changed(self, action: str, model_id: str, result: str) -> None:
         """An operator's change has ended. Actions and results are closed sets."""
-        self._changes[action, self._label(model_id), result].inc()
+        self._changes[action, self._label(model_id), result] += 1
 
     def watch_gpus(self, gpus: Callable[[], tuple[GpuMemory, ...]]) -> None:
         """Read the GPUs' memory on every scrape."""

@@ -6,11 +6,10 @@ that no caller can mint a series; the fleet is read when scraped, never before.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, Info, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from pointsman.errors import TABLE
 from pointsman.ledger.cache_metrics import CacheMetrics
@@ -44,9 +43,10 @@ class Metrics:
         self.cache = CacheMetrics(make)
         self._make_counters(make)
         self._make_histograms(make)
-        self._in_flight = Gauge(
+        self._in_flight = 0
+        Gauge(
             "agent_router_requests_in_flight", "Requests that have not ended yet", registry=self.registry
-        )
+        ).set_function(lambda: self._in_flight)
         self._shares: dict[str, Share] = {}
         self._rate = Gauge(
             "agent_router_fallback_rate",
@@ -95,18 +95,15 @@ class Metrics:
             ("model",),
             FIRST_TOKEN_S,
         )
-        self._classify_s = Histogram(
-            "agent_router_classification_latency_seconds",
-            "Time spent classifying a request",
-            registry=self.registry,
-            buckets=CLASSIFY_S,
-        )
-        self._overhead_s = Histogram(
+        self._classify_s = make.histogram(
+            "agent_router_classification_latency_seconds", "Time spent classifying a request", (), CLASSIFY_S
+        )[()]
+        self._overhead_s = make.histogram(
             "agent_router_overhead_seconds",
             "What the gateway itself added: time to the answer less all waiting",
-            registry=self.registry,
-            buckets=OVERHEAD_S,
-        )
+            (),
+            OVERHEAD_S,
+        )[()]
 
     def know(self, models: Iterable[str]) -> None:
         """These are configured now, and series of others end."""
@@ -122,22 +119,22 @@ class Metrics:
             self._rate.labels(model).set_function(self._shares[model].value)
 
     def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
-        self._in_flight.inc()
+        self._in_flight += 1
 
     def closed(self, outcome: Outcome) -> None:
         """One Outcome, in about ten updates."""
-        self._in_flight.dec()
+        self._in_flight -= 1
         model, task = self._label(model_of(outcome)), task_of(outcome.signals)
-        self._requests[model, task, outcome.status].inc()
+        self._requests[model, task, outcome.status] += 1
         self._overhead_s.observe(outcome.overhead_s)
         self.cache.closed(outcome, model)
         if outcome.signals is not None:
-            self._intents[task, _band(outcome.signals)].inc()
-            self._languages[_language(outcome.signals), outcome.signals.complexity.label].inc()
+            self._intents[task, _band(outcome.signals)] += 1
+            self._languages[_language(outcome.signals), outcome.signals.complexity.label] += 1
             if outcome.cache != "hit":  # a hit is not classified
                 self._classify_s.observe(outcome.classify_s)
         for attempt in outcome.attempts:
-            self._model_requests[self._label(attempt.model_id),].inc()
+            self._model_requests[self._label(attempt.model_id),] += 1
             if attempt.error:
                 self._count_error(self._label(attempt.model_id), attempt.error)
         if outcome.error and not (outcome.attempts and outcome.attempts[-1].error == outcome.error):
@@ -151,27 +148,27 @@ class Metrics:
         self._latency_s[model, task].observe(outcome.total_s)
         if outcome.stream and outcome.first_byte_s is not None:
             self._first_token_s[model,].observe(outcome.first_byte_s)
-        self._tokens[model, "prompt"].inc(outcome.usage.prompt_tokens)
-        self._tokens[model, "completion"].inc(outcome.usage.completion_tokens)
+        self._tokens[model, "prompt"] += outcome.usage.prompt_tokens
+        self._tokens[model, "completion"] += outcome.usage.completion_tokens
 
     def _fallback(self, plan: Plan | None, answered: str) -> None:
         if plan is None or not plan.candidates:
             return
         meant = fallback_from(plan, answered)
         if meant:
-            self._fallbacks[self._label(meant), self._label(answered)].inc()
+            self._fallbacks[self._label(meant), self._label(answered)] += 1
         if share := self._shares.get(plan.candidates[0].model_id):
             share.add(bool(meant))
 
     def _count_error(self, model: str, code: str) -> None:
-        self._errors[model, code if code in TABLE else "internal_error"].inc()
+        self._errors[model, code if code in TABLE else "internal_error"] += 1
 
     def _label(self, model_id: str) -> str:
         return model_id if model_id in self._models else UNKNOWN
 
     def render(self) -> bytes:
         """The exposition in Prometheus' text format; its content type is CONTENT_TYPE."""
-        return generate_latest(_WithoutCreated(self.registry))
+        return generate_latest(self.registry)
 
     def __repr__(self) -> str:
         return f"Metrics({len(self._models)} models)"
@@ -185,15 +182,3 @@ def _language(signals: Signals) -> str:
 
 def _band(signals: Signals) -> str:
     return (signals.intent if signals.use_case.label == UseCase.AGENT else signals.use_case).band
-
-
-class _WithoutCreated(Collector):
-    """The registry less its `_created` samples: they double the page, and the text format has no use for them."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-            yield metric

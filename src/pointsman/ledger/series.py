@@ -1,38 +1,85 @@
-"""Shared by the metric modules: series whose children are bound once, counts read on a scrape, a share over a window.
+"""Shared by the metric modules: plain numbers by label values, counts read when scraped, a share over a window.
 
-Invariant: `Children` grows by one for each label set, so callers may only use label values of closed sets.
+Invariants: only the event loop counts, so nothing is locked, and a scrape reads a copy; a series is there from its
+first count on, so callers may only use label values of closed sets.
 """
 
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
-from typing import TypeVar
+from itertools import accumulate
+from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import INF, floatToGoString
 
 UNKNOWN = "unknown"
 MODELS = frozenset({"model", "from_model", "to_model"})
 """Labels whose values are ids of models."""
-M = TypeVar("M", Counter, Histogram)
+Labels = tuple[str, ...]
+T = TypeVar("T")
 
 
-class Children(dict[tuple[str, ...], M]):
-    """The children of one metric by label values, each bound on first use: a dict look-up instead of a lock."""
+class Histogram:
+    """How many values were at most each bound and more than the one before; their sum."""
 
-    def __init__(self, metric: M, labels: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        self._metric: M = metric
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
+class _Series(Collector, ABC, Generic[T]):
+    """All series of one name, by label values. One without labels is there from the start."""
+
+    def __init__(self, name: str, what: str, labels: Labels, new: Callable[[], T]) -> None:
+        self._name, self._what, self._labels = name, what, labels
         self._models = tuple(place for place, label in enumerate(labels) if label in MODELS)
+        self.values: defaultdict[Labels, T] = defaultdict(new, {} if labels else {(): new()})
 
-    def __missing__(self, labels: tuple[str, ...]) -> M:
-        child = self[labels] = self._metric.labels(*labels)
-        return child
+    def describe(self) -> Iterable[Metric]:
+        yield self._family({})
+
+    def collect(self) -> Iterable[Metric]:
+        yield self._family(dict(self.values))
+
+    @abstractmethod
+    def _family(self, values: dict[Labels, T]) -> Metric:
+        """As the exposition tells them."""
 
     def forget(self, models: Container[str]) -> None:
         """No series of theirs any more."""
-        for labels in [labels for labels in self if any(labels[place] in models for place in self._models)]:
-            del self[labels]
-            self._metric.remove(*labels)
+        for labels in [labels for labels in self.values if any(labels[place] in models for place in self._models)]:
+            del self.values[labels]
+
+
+class _Counters(_Series[float]):
+    def _family(self, values: dict[Labels, float]) -> Metric:
+        family = CounterMetricFamily(self._name, self._what, labels=self._labels)
+        for labels, value in values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class _Histograms(_Series[Histogram]):
+    def __init__(self, name: str, what: str, labels: Labels, bounds: tuple[float, ...]) -> None:
+        super().__init__(name, what, labels, lambda: Histogram(bounds))
+        self._bounds = tuple(map(floatToGoString, (*bounds, INF)))
+
+    def _family(self, values: dict[Labels, Histogram]) -> Metric:
+        family = HistogramMetricFamily(self._name, self._what, labels=self._labels)
+        for labels, one in values.items():
+            family.add_metric(labels, tuple(zip(self._bounds, accumulate(one.counts), strict=True)), one.total)
+        return family
 
 
 class Maker:
@@ -40,22 +87,29 @@ class Maker:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._made: list[Children[Counter] | Children[Histogram]] = []
+        self._made: list[_Counters | _Histograms] = []
 
     def forget(self, models: Container[str]) -> None:
         for one in self._made:
             one.forget(models)
 
-    def counter(self, name: str, what: str, labels: tuple[str, ...]) -> Children[Counter]:
-        """A counter; the exposition adds `_total` to its name."""
-        made = Children(Counter(name, what, labels, registry=self.registry), labels)
-        self._made.append(made)
-        return made
+    def counter(self, name: str, what: str, labels: Labels = ()) -> defaultdict[Labels, float]:
+        """Counts by label values, to be added to; the exposition adds `_total` to the name."""
+        made = _Counters(name, what, labels, float)
+        self._keep(made)
+        return made.values
 
-    def histogram(self, name: str, what: str, labels: tuple[str, ...], buckets: Iterable[float]) -> Children[Histogram]:
-        made = Children(Histogram(name, what, labels, registry=self.registry, buckets=tuple(buckets)), labels)
+    def histogram(
+        self, name: str, what: str, labels: Labels, bounds: tuple[float, ...]
+    ) -> defaultdict[Labels, Histogram]:
+        """Histograms by label values. `bounds` ascend."""
+        made = _Histograms(name, what, labels, bounds)
+        self._keep(made)
+        return made.values
+
+    def _keep(self, made: _Counters | _Histograms) -> None:
+        self.registry.register(made)
         self._made.append(made)
-        return made
 
 
 class Counts(Collector):

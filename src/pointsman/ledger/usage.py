@@ -4,6 +4,8 @@ Knows: the `usage` member of OpenAI's bodies and events, under either pair of na
 Decodes the one member it needs; everything else in a body is skipped, not built.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from pointsman.types import Usage
@@ -11,13 +13,14 @@ from pointsman.types import Usage
 CHARS_PER_TOKEN = 4
 FRAMING_EVENTS = 3
 """Events of a chat stream that carry no token: the role, the finish reason, `[DONE]`."""
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class _Counts(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
 
 
 class _Body(msgspec.Struct):
