@@ -1,4 +1,4 @@
-"""An Outcome as one flat row. Pure; about a tenth of a millisecond, so it is made where the loop does not wait for it.
+"""An Outcome as one flat row. Pure.
 
 Invariant: what a caller or an upstream wrote (evidence, error details, the prompt) is in the row only where prompts are
 stored; every text is fit for any database (no NUL, of bounded length where a caller chose it).

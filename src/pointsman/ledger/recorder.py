@@ -1,16 +1,20 @@
 """Rows on their way to the store, in a thread of their own.
 
 Knows: a queue, a store, patience. Does not know: SQL, who asks for rows later.
-Invariants: `closed` costs an append and never blocks or raises; the queue is bounded, in entries and in bytes, and an
-Outcome too many is counted and gone; rows keep their order; a store that fails is tried again with growing pauses while
-the queue fills; nothing here can hold up an answer, nor the process's end for longer than `close` allows. The store is
-touched by this thread alone, from the first Outcome on.
+Invariants: `closed` costs an append and never blocks or raises; the queue is bounded, in rows and in bytes, and a row
+too many is counted and gone; rows keep their order; a store that fails is tried again with growing pauses while the
+queue fills; nothing here can hold up an answer, nor the process's end for longer than `close` allows. The store is
+touched by this thread alone, from the first row on.
+
+Rows are made on the loop although they could be made in the thread: it needs the interpreter for that as the loop does,
+and two that take turns at it cost several times the row in changes of thread. They are made some at a time, a moment
+later: the tenth costs a fraction of the first, whose code and data no cache holds.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from pointsman.clock import Clock
@@ -25,8 +29,8 @@ CAPACITY = 4096
 CAPACITY_BYTES = 32 * 1024 * 1024
 """Of prompts, where they are stored."""
 BATCH, BATCH_S = 200, 0.2
-BREATH, BREATH_S = 8, 0.0005
-"""After so many rows the thread lets go of the interpreter for so long: the event loop must not wait for it."""
+MAKE_S, AT_A_TIME = 0.05, 10
+"""When rows are made, and how many in one turn of the loop, so that nobody waits for more."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 PRUNE_S = 3600.0
 DAY_S = 86_400.0
@@ -77,7 +81,9 @@ class Recorder:
         self._store = store
         self._clock = clock
         self._told = told
-        self._queue: deque[Outcome | _Judging] = deque()
+        self._ended: deque[Outcome] = deque()
+        self._due: asyncio.Handle | None = None
+        self._queue: deque[Record | _Judging] = deque()
         self._queued_bytes = 0
         self._awake = threading.Event()
         self._closing = threading.Event()
@@ -93,19 +99,23 @@ class Recorder:
         """Nothing: a row is made when a request has ended."""
 
     def closed(self, outcome: Outcome) -> None:
-        """Queue it."""
-        if len(self._queue) >= CAPACITY or self._queued_bytes > CAPACITY_BYTES or self._closing.is_set():
+        """Queue its row."""
+        if self._queued >= CAPACITY or self._queued_bytes > CAPACITY_BYTES or self._closing.is_set():
             self._dropped += 1
             self._is(False, "the queue is full")
             return
         self._queued_bytes += len(outcome.prompt)
-        self._put(outcome)
+        self._ended.append(outcome)
+        if self._due is None:
+            self._loop = asyncio.get_running_loop()
+            self._due = self._loop.call_later(MAKE_S, self._make_some)
 
     def keep(self, verdict: Verdict) -> "Future[Found | None] | None":
         """Queue a verdict; None where there is no room."""
-        if self._closing.is_set() or len(self._queue) >= CAPACITY:
+        if self._closing.is_set() or self._queued >= CAPACITY:
             self._dropped += 1
             return None
+        self._make(len(self._ended))
         judging = _Judging(verdict=verdict, found=Future())
         self._put(judging)
         return judging.found
@@ -125,7 +135,24 @@ class Recorder:
         """Rows of the store; what is still queued is not among them. Raises StoreError."""
         return await asyncio.to_thread(lambda: tuple(self._store.read(query)))
 
-    def _put(self, item: Outcome | _Judging) -> None:
+    @property
+    def _queued(self) -> int:
+        return len(self._ended) + len(self._queue)
+
+    def _make_some(self) -> None:
+        """The next ones when others had their turn."""
+        self._make(min(AT_A_TIME, len(self._ended)))
+        self._due = asyncio.get_running_loop().call_soon(self._make_some) if self._ended else None
+
+    def _make(self, count: int) -> None:
+        for _ in range(count):
+            outcome = self._ended.popleft()
+            self._queued_bytes -= len(outcome.prompt)
+            record = record_of(outcome, self._prices().spent(outcome), self._seal)
+            self._queued_bytes += len(record.prompt)
+            self._put(record)
+
+    def _put(self, item: Record | _Judging) -> None:
         self._queue.append(item)
         if not self._awake.is_set():
             if self._thread is None:
@@ -136,6 +163,7 @@ class Recorder:
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Write what is queued, for `timeout_s` at most; what is left then is counted as dropped. Idempotent."""
+        self._make(len(self._ended))
         self._closing.set()
         self._awake.set()
         if self._thread is not None:
@@ -143,7 +171,7 @@ class Recorder:
 
     def statistics(self) -> RecorderView:
         return RecorderView(
-            queued=len(self._queue),
+            queued=self._queued,
             written=self._written,
             dropped=self._dropped,
             refused=self._refused,
@@ -166,13 +194,13 @@ class Recorder:
         self._store.close()
 
     def _take(self) -> None:
-        """The next batch of Outcomes, or the next verdict; as often as it takes."""
+        """The next batch of rows, or the next verdict; as often as it takes."""
         first = self._queue[0]
         if isinstance(first, _Judging):
             self._persist(lambda: self._judge(first))
             self._queue.popleft()
             return
-        records = [record_of(outcome, self._prices().spent(outcome), self._seal) for outcome in self._batch()]
+        records = self._batch()
         if not self._persist(lambda: self._write(records)):
             self._dropped += len(records)
 
@@ -185,16 +213,14 @@ class Recorder:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return True
 
-    def _batch(self) -> Iterator[Outcome]:
-        """Outcomes up to the next verdict, with a breath now and then."""
-        for count in range(1, BATCH + 1):
-            if not self._queue or isinstance(outcome := self._queue[0], _Judging):
-                return
+    def _batch(self) -> list[Record]:
+        """Rows up to the next verdict."""
+        records: list[Record] = []
+        while len(records) < BATCH and self._queue and not isinstance(record := self._queue[0], _Judging):
             self._queue.popleft()
-            self._queued_bytes -= len(outcome.prompt)
-            yield outcome
-            if not count % BREATH:
-                self._closing.wait(BREATH_S)
+            self._queued_bytes -= len(record.prompt)
+            records.append(record)
+        return records
 
     def _write(self, records: list[Record]) -> bool:
         """Whether there is nothing left to do for them."""
@@ -257,4 +283,4 @@ class Recorder:
             self._loop.call_soon_threadsafe(self._told, is_up, why)
 
     def __repr__(self) -> str:
-        return f"Recorder({self._store!r}, {len(self._queue)} queued, {self._written} written, {self._dropped} dropped)"
+        return f"Recorder({self._store!r}, {self._queued} queued, {self._written} written, {self._dropped} dropped)"

@@ -8,6 +8,7 @@ added; a table of a newer version is left alone.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -29,6 +30,9 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
 }
 """What leads to each version. Columns of `outcomes` beyond these come by themselves."""
 PRUNED_AT_ONCE = PAGE = 1000
+ROWS_AT_ONCE = (64, 8, 1)
+"""In one statement: the driver lets go of the interpreter, and fights for it again, once for each. A few fixed numbers,
+so that statements are prepared once."""
 TYPES: dict[object, str] = {
     str: "TEXT NOT NULL DEFAULT ''",
     int: "BIGINT NOT NULL DEFAULT 0",
@@ -61,13 +65,17 @@ class SqlStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection = None
-        marks = ", ".join([engine.mark] * len(NAMES))
-        self._insert = f"INSERT INTO outcomes ({COLUMNS}) VALUES ({marks})"  # noqa: S608  # names of fields
+        row = f"({', '.join([engine.mark] * len(NAMES))})"
+        into = f"INSERT INTO outcomes ({COLUMNS}) VALUES "  # noqa: S608  # names of fields
+        self._inserts = {rows: into + ", ".join([row] * rows) for rows in ROWS_AT_ONCE}
 
     def write(self, records: Sequence[Record]) -> None:
         rows = [msgspec.structs.astuple(record) for record in records]
         with self._transaction() as connection, closing(connection.cursor()) as cursor:
-            cursor.executemany(self._insert, rows)
+            while rows:
+                count = next(count for count in ROWS_AT_ONCE if count <= len(rows))
+                cursor.execute(self._inserts[count], tuple(chain.from_iterable(rows[:count])))
+                del rows[:count]
 
     def judge(self, verdict: Verdict) -> Found | None:
         given = verdict.feedback
