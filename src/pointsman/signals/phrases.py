@@ -1,90 +1,95 @@
 """Many phrases found in one pass.
 
-Knows: a tree of phrases, word by word. Does not know: what a phrase speaks for.
-Costs one or two dictionary look-ups a word, whatever the number of phrases; there is no pattern that could backtrack.
+Knows: which word each phrase waits for. Does not know: what a phrase speaks for.
+Method: every phrase waits for one of its words, the one that fewest others have; what waits for a word that was said
+is looked for. So a text costs the set of its words and a few searches, whatever the number of phrases.
 
 A phrase is matched whole and caseless, word after word. `prov*` matches every word that starts with `prov`. Where words
 are not separated (Chinese, Thai …), and for phrases without letters (`=>`), the phrase is found anywhere in the text.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pointsman.signals.lexis import folded, words_of
 from pointsman.signals.scripts import UNSEGMENTED, script_of
 
-STEM_KEY = 2
+SHORTEST_STEM = 2
+OPENING = 3  # letters of a word, by which stems are found
+ALWAYS = ""
 
 
-class Node:
-    """What may follow: whole words, and stems by their first two letters; `ends` are the phrases complete here."""
+class Word(NamedTuple):
+    """A word of a phrase; a stem stands for every word that begins so."""
 
-    __slots__ = ("ends", "stems", "whole")
+    letters: str
+    is_stem: bool
 
-    def __init__(self) -> None:
-        self.whole: dict[str, Node] = {}
-        self.stems: dict[str, list[tuple[str, Node]]] = {}
-        self.ends: list[int] = []
 
-    def is_leaf(self) -> bool:
-        return not (self.whole or self.stems)
+class Awaiting(NamedTuple):
+    """What a line of words, with a space on either side of each, holds where the phrase was said. `pattern`: where a
+    word follows on a stem, `line` is but the beginning of it."""
 
-    def child(self, word: str, is_stem: bool) -> "Node":
-        if not is_stem:
-            return self.whole.setdefault(word, Node())
-        row = self.stems.setdefault(word[:STEM_KEY], [])
-        for stem, node in row:
-            if stem == word:
-                return node
-        row.append((word, Node()))
-        return row[-1][1]
+    line: str
+    pattern: re.Pattern[str] | None
+    number: int
 
 
 class Phrases:
     """Compiled once, searched often. A phrase is known by its number, in the order given."""
 
     def __init__(self, phrases: Sequence[str]) -> None:
-        self._root = Node()
         self._anywhere: list[tuple[str, int]] = []
-        for number, phrase in enumerate(phrases):
-            self._add(folded(phrase).strip(), number)
+        self._awaiting: dict[str, list[Awaiting]] = {}
+        clean = [folded(phrase).strip() for phrase in phrases]
+        cut = [_cut(phrase) for phrase in clean]
+        shared = Counter(word.letters for words in cut for word in words)
+        for number, (phrase, words) in enumerate(zip(clean, cut, strict=True)):
+            if words:
+                self._awaiting.setdefault(_key(words, shared), []).append(_awaiting(words, number))
+            elif phrase:
+                self._anywhere.append((phrase.rstrip("*") or phrase, number))
 
     def __repr__(self) -> str:
-        return f"Phrases({len(self._root.whole) + len(self._root.stems)} first words, {len(self._anywhere)} anywhere)"
-
-    def _add(self, phrase: str, number: int) -> None:
-        words = words_of(phrase)
-        if not words or script_of(words[0][0]) in UNSEGMENTED:
-            if phrase:
-                self._anywhere.append((phrase.rstrip("*") or phrase, number))
-            return
-        node, end = self._root, 0
-        for word in words:
-            end = phrase.index(word, end) + len(word)
-            node = node.child(word, len(word) >= STEM_KEY and phrase[end : end + 1] == "*")
-        node.ends.append(number)
+        return f"Phrases({len(self._awaiting)} words awaited, {len(self._anywhere)} phrases anywhere)"
 
     def find(self, words: Sequence[str], text: str) -> set[int]:
         """The numbers of all phrases in these words; `text` is the folded text they were cut from."""
         found = {number for phrase, number in self._anywhere if phrase in text}
-        whole, stems = self._root.whole, self._root.stems
-        for start, word in enumerate(words):
-            node = whole.get(word)
-            if node is not None:
-                found.update(node.ends if node.is_leaf() else self._from(node, words, start + 1))
-            row = stems.get(word[:STEM_KEY])
-            if row is not None:
-                for stem, below in row:
-                    if word.startswith(stem):
-                        found.update(below.ends if below.is_leaf() else self._from(below, words, start + 1))
+        said = set(words)
+        line = f" {' '.join(words)} "
+        for key in self._awaiting.keys() & {ALWAYS, *said, *(word[:OPENING] for word in said)}:
+            for phrase, pattern, number in self._awaiting[key]:
+                if phrase in line and (pattern is None or pattern.search(line)):
+                    found.add(number)
         return found
 
-    def _from(self, node: Node, words: Sequence[str], at: int) -> Iterator[int]:
-        yield from node.ends
-        if at == len(words) or node.is_leaf():
-            return
-        word = words[at]
-        if below := node.whole.get(word):
-            yield from self._from(below, words, at + 1)
-        for stem, below in node.stems.get(word[:STEM_KEY], ()):
-            if word.startswith(stem):
-                yield from self._from(below, words, at + 1)
+
+def _cut(phrase: str) -> list[Word]:
+    """The words of a folded phrase; none where it is to be found anywhere."""
+    words = words_of(phrase)
+    if not words or script_of(words[0][0]) in UNSEGMENTED:
+        return []
+    cut, end = [], 0
+    for word in words:
+        end = phrase.index(word, end) + len(word)
+        cut.append(Word(word, len(word) >= SHORTEST_STEM and phrase[end : end + 1] == "*"))
+    return cut
+
+
+def _key(words: Sequence[Word], shared: Counter[str]) -> str:
+    """What is said wherever the phrase is: the whole word that fewest phrases share, else a stem's first letters."""
+    if whole := [word.letters for word in words if not word.is_stem]:
+        return min(whole, key=shared.__getitem__)
+    stem = max((word.letters for word in words), key=len)
+    return stem[:OPENING] if len(stem) >= OPENING else ALWAYS
+
+
+def _awaiting(words: Sequence[Word], number: int) -> Awaiting:
+    line = "".join(f" {word.letters}" for word in words) + ("" if words[-1].is_stem else " ")
+    if not any(word.is_stem for word in words[:-1]):
+        return Awaiting(line, None, number)
+    pattern = "".join(f" {re.escape(letters)}{'[^ ]*' if is_stem else ''}" for letters, is_stem in words)
+    return Awaiting(f" {words[0].letters}", re.compile(pattern if words[-1].is_stem else f"{pattern} "), number)

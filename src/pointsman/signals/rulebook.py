@@ -27,9 +27,16 @@ class Held(NamedTuple):
     phrase: str
 
 
-class _Slot(NamedTuple):
-    rule: int
-    part: str  # any, all or none
+class _Sought(NamedTuple):
+    """A rule, and its phrases by number."""
+
+    rule: RuleSettings
+    any: frozenset[int]
+    all: frozenset[int]
+    none: frozenset[int]
+
+    def is_met(self, found: set[int]) -> bool:
+        return not (self.any and self.any.isdisjoint(found)) and self.all <= found and self.none.isdisjoint(found)
 
 
 class Rulebook:
@@ -37,44 +44,32 @@ class Rulebook:
 
     def __init__(self, rules: Iterable[RuleSettings]) -> None:
         self.rules = tuple(rules)
-        slots: dict[str, list[_Slot]] = {}
-        for number, rule in enumerate(self.rules):
-            for part in ("any", "all", "none"):
-                for phrase in dict.fromkeys(getattr(rule, part)):
-                    slots.setdefault(phrase, []).append(_Slot(number, part))
-        self._names = tuple(slots)
-        self._slots = tuple(tuple(row) for row in slots.values())
+        numbers: dict[str, int] = {}
+        self._sought = tuple(
+            _Sought(rule, *(_numbered(phrases, numbers) for phrases in (rule.any, rule.all, rule.none)))
+            for rule in self.rules
+        )
+        self._names = tuple(numbers)
         self._phrases = Phrases(self._names)
-        self._by_absence = tuple(n for n, rule in enumerate(self.rules) if rule.none and not (rule.any or rule.all))
+        self._spoken_for: list[list[int]] = [[] for _ in numbers]  # phrase → the rules that it may make hold
+        for place, one in enumerate(self._sought):
+            for number in one.any | one.all:
+                self._spoken_for[number].append(place)
 
     def __repr__(self) -> str:
         return f"Rulebook({len(self.rules)} rules, {len(self._names)} phrases)"
 
     def hold(self, words: Sequence[str], text: str) -> list[Held]:
         """The rules that hold for these words, in the order of the book; `text` is the folded text they came from."""
-        if not self.rules:
-            return []
-        found = sorted(self._phrases.find(words, text))
-        first: dict[int, str] = {}
-        alls: dict[int, int] = {}
-        barred: set[int] = set()
-        for number in found:
-            for rule, part in self._slots[number]:
-                if part == "none":
-                    barred.add(rule)
-                elif part == "all":
-                    alls[rule] = alls.get(rule, 0) + 1
-                else:
-                    first.setdefault(rule, self._names[number])
-        return [
-            Held(self.rules[number], first.get(number, "") or self.rules[number].name)
-            for number in sorted({*first, *alls, *self._by_absence})
-            if number not in barred and self._is_met(number, first, alls)
-        ]
+        found = self._phrases.find(words, text)
+        places = {place for number in found for place in self._spoken_for[number]}
+        met = (one for place in sorted(places) if (one := self._sought[place]).is_met(found))
+        return [Held(one.rule, self._names[min(one.any & found)] if one.any else one.rule.name) for one in met]
 
-    def _is_met(self, number: int, first: dict[int, str], alls: dict[int, int]) -> bool:
-        rule = self.rules[number]
-        return (not rule.any or number in first) and alls.get(number, 0) == len(set(rule.all))
+
+def _numbered(phrases: Iterable[str], numbers: dict[str, int]) -> frozenset[int]:
+    """Each phrase's number, a new one where it has none yet."""
+    return frozenset(numbers.setdefault(phrase, len(numbers)) for phrase in phrases)
 
 
 def builtin_rules() -> tuple[RuleSettings, ...]:
