@@ -29,8 +29,8 @@ SHAPES = (
     re.compile(r"(?P<keep>\bpm-)[A-Za-z0-9_-]{20,}"),
     re.compile(r"(?P<keep>://[^\s/@:\"'\\]*:)[^\s/@\"'\\]+(?=@)"),
 )
-SIGNS = tuple("api admin access auth secret private hf password bearer basic -- sk- pm- ://".split())
-"""A text without any of these has none of the shapes; to look for them is ten times cheaper."""
+SIGN = re.compile("api|admin|access|auth|secret|private|hf|password|bearer|basic|--|sk-|pm-|://")
+"""A lower-case text without any of these has none of the shapes; to look for them is ten times cheaper."""
 
 
 def secrets_of(environ: Mapping[str, str], named: Iterable[str] = ()) -> tuple[str, ...]:
@@ -60,8 +60,7 @@ def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, HIDDEN)
-    lowered = text.lower()
-    if any(sign in lowered for sign in SIGNS):
+    if SIGN.search(text.lower()):
         for shape in SHAPES:
             text = shape.sub(rf"\g<keep>{HIDDEN}", text)
     return text

@@ -40,6 +40,8 @@ EVENTS = b"text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"
 _REPORTED_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 MEBIBYTE = 1024 * 1024
+BY_NAME = "pointsman.headers"
+"""Where a scope keeps its headers once somebody asked for one: clients send twenty, and eight are asked for."""
 
 
 class ClientLeft(Exception):  # noqa: N818  # an event of the exchange, not an error of anybody
@@ -63,11 +65,10 @@ class BodyLimits(Value, frozen=True):
 
 def header(scope: Scope, name: bytes) -> bytes:
     """The first header of that (lower-case) name, or nothing."""
-    for key, value in scope["headers"]:
-        if key == name:
-            found: bytes = value
-            return found
-    return b""
+    by_name: dict[bytes, bytes] | None = scope.get(BY_NAME)
+    if by_name is None:
+        by_name = scope[BY_NAME] = dict(reversed(scope["headers"]))
+    return by_name.get(name, b"")
 
 
 def request_id_of(scope: Scope) -> str:
