@@ -9,7 +9,8 @@ failing gate; candidates stand best first by score; a plan without candidates ca
 `errors.TABLE`, and a remedy; a named model is never answered by another.
 
 To add a gate: a code in `filters.Gate`, one function `(Ask, ModelCard, DeploymentView) → why or None`, one row of
-`filters.GATES`, a remedy in `reasons.REMEDIES`. To add a score term: one function `(Ask, ModelCard, DeploymentView) →
-(value in [0, 1], why)`, one row of `scores.TERMS`, one weight in `settings.StrategyWeights` and in `scores.WEIGHTS`; it
-then appears by itself in every plan and explanation.
+`filters.OF_REQUEST` or `OF_MOMENT` and what it looks at in `is_plain` or `is_up`, a remedy in `reasons.REMEDIES`. To
+add a score term: one function `(Ask, ModelCard, DeploymentView) → (value in [0, 1], why)`, one row of `scores.TERMS`,
+one weight in `settings.StrategyWeights` and in `scores.WEIGHTS`; it then appears by itself in every plan and
+explanation.
 """

@@ -3,6 +3,8 @@
 Knows: the gates, their fixed order, the closed vocabulary of rejections. Does not know: ranking.
 Invariant: a deployment is rejected by its first failing gate; what a model can never do comes before what does not fit
 this time, that before the state of the moment, and the open breaker last: who fails it alone could answer in need.
+Most requests state nothing special and most deployments are up: one exact test each then spares them all their gates.
+A new gate must be heeded there; a test compares both ways.
 """
 
 from collections.abc import Callable
@@ -47,16 +49,41 @@ UNSUITED = frozenset(
     }
 )
 PASSING = frozenset({Gate.DRAINING, Gate.FAILED, Gate.TOO_BIG, Gate.RATE, Gate.FORCED, Gate.BREAKER})
-STATE_FAILED, STATE_DRAINING = "failed", "draining"
+STATE_READY, STATE_FAILED, STATE_DRAINING = "ready", "failed", "draining"
 
 
 def rejection(ask: Ask, card: ModelCard, view: DeploymentView) -> Rejected | None:
     """The first gate this deployment fails, or None where it may answer."""
-    for code, check in GATES:
+    for code, check in (() if is_plain(ask, card) else OF_REQUEST) + (() if is_up(ask, view) else OF_MOMENT):
         why = check(ask, card, view)
         if why is not None:
             return Rejected(deployment_id=view.id, model_id=card.id, code=code, why=why)
     return None
+
+
+def is_plain(ask: Ask, card: ModelCard) -> bool:
+    """Whether the model does what is asked, and the request states nothing else: no gate of OF_REQUEST stops it."""
+    return (
+        ask.kind in card.kinds
+        and not (ask.models or ask.is_spoken or card.requires)
+        and (card.tools or not ask.needs_tools)
+        and {*ask.inputs}.issubset(card.inputs)
+        and {*ask.outputs}.issubset(card.outputs)
+        and (not card.context_tokens or ask.prompt_tokens + ask.room_tokens <= card.context_tokens)
+        and ask.max_cost_per_mtok is None
+        and ask.max_latency_s is None
+    )
+
+
+def is_up(ask: Ask, view: DeploymentView) -> bool:
+    """Whether the deployment is ready and well, and no model at a limit: no gate of OF_MOMENT stops it."""
+    return (
+        view.state == STATE_READY
+        and view.tier is Tier.HOT
+        and view.breaker is Breaker.CLOSED
+        and not view.is_tried
+        and not ask.full
+    )
 
 
 def is_allowed(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
@@ -169,7 +196,9 @@ def has_closed_breaker(_: Ask, __: ModelCard, view: DeploymentView) -> str | Non
     return "failed too often of late, and is being tried" if view.is_tried else None
 
 
-GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]], ...] = (
+Gates = tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]], ...]
+
+OF_REQUEST: Gates = (
     (Gate.NOT_ALLOWED, is_allowed),
     (Gate.KIND, serves_kind),
     (Gate.INPUT, takes_inputs),
@@ -180,6 +209,8 @@ GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]]
     (Gate.CONTEXT, fits_context),
     (Gate.COST, within_cost),
     (Gate.LATENCY, within_latency),
+)
+OF_MOMENT: Gates = (
     (Gate.DRAINING, is_not_draining),
     (Gate.FAILED, has_not_failed),
     (Gate.TOO_BIG, fits_memory),
@@ -187,6 +218,7 @@ GATES: tuple[tuple[Gate, Callable[[Ask, ModelCard, DeploymentView], str | None]]
     (Gate.FORCED, is_not_closed_off),
     (Gate.BREAKER, has_closed_breaker),
 )
+GATES: Gates = OF_REQUEST + OF_MOMENT
 
 
 def _listed(names: tuple[str, ...]) -> str:
