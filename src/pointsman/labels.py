@@ -35,6 +35,10 @@ class Intent(StrEnum):
     GENERAL = "general"
 
 
+TASKS = frozenset((*Intent, *UseCase)) - {UseCase.AGENT}
+"""What requests are counted under: an agent's is known by its intent."""
+
+
 class Complexity(StrEnum):
     LOW = "low"
     MEDIUM = "medium"

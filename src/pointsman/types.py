@@ -4,11 +4,13 @@ Invariants: no dict, no framework object, no open file. Times are seconds (`_s`)
 says `unix`; sizes are bytes; probabilities are calibrated only where the maker says so.
 """
 
+from bisect import bisect
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from pointsman.labels import Breaker, Complexity, Intent, Kind, Modality, Tier, UseCase
+from pointsman.labels import TASKS, Breaker, Complexity, Intent, Kind, Modality, Tier, UseCase
 from pointsman.types_deployment import Endpoint, Exit, Footprint, FormFile, Lease, Running
 from pointsman.types_learned import Learned
 from pointsman.types_trace import Trace
@@ -122,6 +124,10 @@ class Request(Value, frozen=True):
 # ---------------------------------------------------------------- what it is
 
 
+FLOORS = (0.2, 0.4, 0.7)
+BANDS = ("none", "low", "medium", "high")
+
+
 class Scored(Value, frozen=True):
     """One label with its probability, the runners-up and what spoke for it."""
 
@@ -133,10 +139,7 @@ class Scored(Value, frozen=True):
     @property
     def band(self) -> str:
         """`high` ≥ .7, `medium` ≥ .4, `low` ≥ .2, else `none`."""
-        for name, floor in (("high", 0.7), ("medium", 0.4), ("low", 0.2)):
-            if self.p >= floor:
-                return name
-        return "none"
+        return BANDS[bisect(FLOORS, self.p)]
 
 
 class Signals(Value, frozen=True):
@@ -163,6 +166,11 @@ class Signals(Value, frozen=True):
     unsure: tuple[str, ...] = ()
     degraded: str = ""
     stage: int = 1
+
+    @property
+    def task(self) -> Scored:
+        """The intent inside the agent use case, else the use case."""
+        return self.intent if self.use_case.label == UseCase.AGENT else self.use_case
 
 
 # ---------------------------------------------------------------- who could answer
@@ -296,6 +304,11 @@ class Plan(Value, frozen=True):
     retry_in_s: float = 0.0
     assignment: Assignment | None = None
 
+    @property
+    def meant(self) -> str:
+        """The model meant to answer; "" where none may."""
+        return self.candidates[0].model_id if self.candidates else ""
+
 
 class WhatIf(Value, frozen=True):
     """One thing different, in words, and who would have answered then; empty for nobody."""
@@ -402,6 +415,11 @@ class Outcome(Value, frozen=True):
     arrival. `overhead_s` is what the gateway itself added: from the decoded request to the answer (a stream: to its
     first event) less `wait_s` and the wait for upstreams. `cache` is one of hit, semantic, miss, bypass; of a kept
     answer, `cached_model` once gave it and `saved` is what it would have cost.
+
+    The last four follow from the rest, whatever is given for them. `answered_by`: the model that answered, `""` where
+    none did; `fallback_from`: the one meant, where another did, and another instance of it is no other; `model_id`:
+    the model it counts under, who answered, now or once, or was tried last, else who was meant or asked; `task`: one
+    of `TASKS`, `unknown` before measuring.
     """
 
     request_id: str
@@ -436,3 +454,18 @@ class Outcome(Value, frozen=True):
     prompt_digest: str = ""
     prompt: str = ""
     trace: Trace | None = None
+    answered_by: str = ""
+    fallback_from: str = ""
+    model_id: str = ""
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        """Once, for all who count."""
+        last, meant = self.attempts[-1] if self.attempts else None, self.plan.meant if self.plan else ""
+        tried = last.model_id if last else ""
+        answered = tried if last and not last.error else ""
+        task = self.signals.task.label if self.signals else ""
+        force_setattr(self, "answered_by", answered)
+        force_setattr(self, "fallback_from", meant if answered and answered != meant else "")
+        force_setattr(self, "model_id", self.cached_model or tried or meant or self.asked_model)
+        force_setattr(self, "task", task if task in TASKS else "unknown")

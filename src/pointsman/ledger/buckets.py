@@ -5,11 +5,10 @@ Invariants: memory is bounded whatever callers send (`MOST` buckets, `MOST_KEYS`
 octave, so that a quantile read off it is at most 9 % beside the true one.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from math import log2
 
-from pointsman.ledger.reading import fallback_from, task_of
 from pointsman.types import Outcome, Value
 
 STEP_S = 10
@@ -53,8 +52,8 @@ class _Bucket:
 
     def __init__(self, at: int) -> None:
         self.at = at
-        self.counts: dict[Key, int] = {}
-        self.latencies: dict[int, int] = {}
+        self.counts: defaultdict[Key, int] = defaultdict(int)
+        self.latencies: defaultdict[int, int] = defaultdict(int)
         self.fallbacks = self.hits = self.tokens = 0
 
 
@@ -73,20 +72,18 @@ class Buckets:
             self._buckets.append(bucket)
         signals, attempts = outcome.signals, outcome.attempts
         model = outcome.cached_model or (attempts[-1].model_id if attempts else _meant(outcome))
-        key = (model, task_of(signals), signals.language.label if signals else "", outcome.status)
+        key = (model, outcome.task, signals.language.label if signals else "", outcome.status)
         counts = bucket.counts
         if key not in counts and len(counts) >= MOST_KEYS:
             key = OTHER
-        counts[key] = counts.get(key, 0) + 1
+        counts[key] += 1
         if outcome.cached_model:
             bucket.hits += 1
-        elif attempts and not attempts[-1].error:
+        elif outcome.answered_by:
             bucket.tokens += outcome.usage.completion_tokens
-            if fallback_from(outcome.plan, model):
-                bucket.fallbacks += 1
+            bucket.fallbacks += bool(outcome.fallback_from)
             if outcome.status == "success":
-                bin_ = int(log2(max(outcome.total_s / SMALLEST_S, 1.0)) * BINS_PER_OCTAVE)
-                bucket.latencies[bin_] = bucket.latencies.get(bin_, 0) + 1
+                bucket.latencies[int(log2(max(outcome.total_s / SMALLEST_S, 1.0)) * BINS_PER_OCTAVE)] += 1
 
     def view(self, now_unix_s: float) -> SeriesView:
         """The last hour as of now."""
@@ -106,8 +103,7 @@ class Buckets:
 
 def _meant(outcome: Outcome) -> str:
     """The model meant, never the name a caller chose: that could be anything."""
-    plan = outcome.plan
-    return plan.candidates[0].model_id if plan is not None and plan.candidates else ""
+    return outcome.plan.meant if outcome.plan else ""
 
 
 def _view(bucket: _Bucket, index: dict[Key, int]) -> BucketView:

@@ -43,8 +43,8 @@ class Conversations:
         """Whoever gave the answer holds the conversation from now on."""
         if outcome.status != "success" or not outcome.conversation or not outcome.attempts:
             return
-        self._last.pop(outcome.conversation, None)
         self._last[outcome.conversation] = (outcome.attempts[-1].deployment_id, self._now())
+        self._last.move_to_end(outcome.conversation)
         if len(self._last) > MOST:
             self._last.popitem(last=False)
 

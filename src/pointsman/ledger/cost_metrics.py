@@ -11,7 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pointsman.ledger.cost import Spent
-from pointsman.ledger.reading import model_of
 from pointsman.ledger.recorder import RecorderView
 from pointsman.ledger.series import UNKNOWN, Maker
 from pointsman.types import Outcome
@@ -54,7 +53,7 @@ class CostMetrics:
         self._registry.register(_Rows(view))
 
     def closed(self, outcome: Outcome, spent: Spent) -> None:
-        model, key = self._model(model_of(outcome)), outcome.tenant
+        model, key = self._model(outcome.model_id), outcome.tenant
         self._spent += spent.cost
         self._cost[model,] += spent.cost
         self._baseline[()] += spent.baseline_cost

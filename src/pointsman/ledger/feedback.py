@@ -17,10 +17,9 @@ from enum import StrEnum
 import msgspec
 
 from pointsman.errors import Refused, RequestError
-from pointsman.ledger.reading import model_of
 from pointsman.ledger.recorder import Recorder
 from pointsman.ledger.store.base import StoreError, Verdict
-from pointsman.types import Assignment, Outcome, Request, Signals
+from pointsman.types import Assignment, Outcome, Request
 from pointsman.types_feedback import Feedback, FeedbackSink, Judged
 from pointsman.types_record import Record
 
@@ -137,15 +136,15 @@ class Desk:
 
 def _about(outcome: Outcome) -> Judged:
     """With a blank verdict, to be filled in."""
-    signals: Signals | None = outcome.signals
+    signals, plan = outcome.signals, outcome.plan
     return Judged(
         feedback=Feedback(request_id=outcome.request_id, value=0.0, source="", tenant=outcome.tenant),
-        model_id=model_of(outcome),
+        model_id=outcome.model_id,
         use_case=signals.use_case.label if signals else "",
         intent=signals.intent.label if signals else "",
         language=signals.language.label if signals else "",
         complexity=signals.complexity.label if signals else "",
-        assignment=outcome.plan.assignment if outcome.plan else None,
+        assignment=plan.assignment if plan else None,
         received_unix_s=outcome.received_unix_s,
     )
 

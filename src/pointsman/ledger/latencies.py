@@ -3,7 +3,7 @@
 Knows: the last first bytes of each deployment. Does not know: who hedges. A sink: it hears of every Outcome.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Container
 
 from pointsman.types import Outcome, Request
@@ -18,7 +18,7 @@ class Latencies:
     """First-byte times of the last `KEPT` answers of each deployment, the wait for its lease not counted."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, deque[float]] = {}
+        self._seen: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
         self._slow: dict[str, float] = {}
 
     def opened(self, request: Request) -> None:
@@ -28,8 +28,7 @@ class Latencies:
         for attempt in outcome.attempts:
             if attempt.error or attempt.first_byte_s is None:
                 continue
-            seen = self._seen.setdefault(attempt.deployment_id, deque(maxlen=KEPT))
-            seen.append(attempt.first_byte_s - attempt.started_s - attempt.wait_s)
+            self._seen[attempt.deployment_id].append(attempt.first_byte_s - attempt.started_s - attempt.wait_s)
             self._slow.pop(attempt.deployment_id, None)
 
     def keep(self, deployments: Container[str]) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from pointsman.clock import Clock
-from pointsman.ledger.reading import answered_by, task_of
 from pointsman.policy import bandit
 from pointsman.policy.catalogue import primary_language
 from pointsman.settings import BanditSettings
@@ -161,8 +160,7 @@ class Learner:
 
 def context_of(outcome: Outcome) -> Context | None:
     """None where no model answered, or the plan does not say what it was held to be good at."""
-    model_id = answered_by(outcome.attempts)
-    signals, plan = outcome.signals, outcome.plan
+    model_id, signals, plan = outcome.answered_by, outcome.signals, outcome.plan
     if not model_id or signals is None or plan is None:
         return None
     held = next((one for one in plan.candidates if one.model_id == model_id), None)
@@ -171,7 +169,7 @@ def context_of(outcome: Outcome) -> Context | None:
         return None
     return Context(
         model_id=model_id,
-        label=task_of(signals),
+        label=outcome.task,
         language=primary_language(signals.language.label),
         complexity=signals.complexity.label,
         prompt_tokens=signals.prompt_tokens,

@@ -7,7 +7,6 @@ names, labels of closed sets, codes and numbers. The field order is part of the 
 from datetime import UTC, datetime
 from typing import Literal
 
-from pointsman.ledger.reading import answered_by, fallback_from
 from pointsman.redact import Hide, redact
 from pointsman.types import Attempt, Outcome, Scored, Value
 
@@ -91,7 +90,7 @@ def line_of(outcome: Outcome, hide: Hide = redact) -> RequestLine:
     intent, intent_p = _label(signals.intent if signals else None)
     language, language_p = _label(signals.language if signals else None)
     complexity, complexity_p = _label(signals.complexity if signals else None)
-    model = outcome.cached_model or answered_by(outcome.attempts)
+    model = outcome.cached_model or outcome.answered_by
     return RequestLine(
         ts=datetime.fromtimestamp(outcome.received_unix_s + outcome.total_s, UTC),
         level=LEVEL_OF[outcome.status],
@@ -101,7 +100,7 @@ def line_of(outcome: Outcome, hide: Hide = redact) -> RequestLine:
         kind=outcome.kind,
         asked_model=hide(outcome.asked_model[: 4 * MAX_NAME_CHARS])[:MAX_NAME_CHARS],
         model=model,
-        fallback_from=fallback_from(outcome.plan, model),
+        fallback_from=outcome.fallback_from,
         status=outcome.status,
         http_status=outcome.http_status,
         error=outcome.error,

@@ -16,9 +16,8 @@ from pointsman.ledger.cache_metrics import CacheMetrics
 from pointsman.ledger.config_metrics import ConfigMetrics
 from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
-from pointsman.ledger.reading import answered_by, fallback_from, model_of, task_of
 from pointsman.ledger.series import UNKNOWN, Counts, Maker, Share
-from pointsman.types import Outcome, Plan, Request, Signals, UseCase, World
+from pointsman.types import Outcome, Request, Signals, World
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
@@ -124,12 +123,12 @@ class Metrics:
     def closed(self, outcome: Outcome) -> None:
         """One Outcome, in about ten updates."""
         self._in_flight -= 1
-        model, task = self._label(model_of(outcome)), task_of(outcome.signals)
+        model, task = self._label(outcome.model_id), outcome.task
         self._requests[model, task, outcome.status] += 1
         self._overhead_s.observe(outcome.overhead_s)
         self.cache.closed(outcome, model)
         if outcome.signals is not None:
-            self._intents[task, _band(outcome.signals)] += 1
+            self._intents[task, outcome.signals.task.band] += 1
             self._languages[_language(outcome.signals), outcome.signals.complexity.label] += 1
             if outcome.cache != "hit":  # a hit is not classified
                 self._classify_s.observe(outcome.classify_s)
@@ -139,10 +138,10 @@ class Metrics:
                 self._count_error(self._label(attempt.model_id), attempt.error)
         if outcome.error and not (outcome.attempts and outcome.attempts[-1].error == outcome.error):
             self._count_error(model, outcome.error)
-        answered = answered_by(outcome.attempts)
-        if answered:
+        if outcome.answered_by:
             self._answered(outcome, model, task)
-        self._fallback(outcome.plan, answered)
+        if outcome.plan and (share := self._shares.get(outcome.plan.meant)):
+            share.add(bool(outcome.fallback_from))
 
     def _answered(self, outcome: Outcome, model: str, task: str) -> None:
         self._latency_s[model, task].observe(outcome.total_s)
@@ -150,15 +149,8 @@ class Metrics:
             self._first_token_s[model,].observe(outcome.first_byte_s)
         self._tokens[model, "prompt"] += outcome.usage.prompt_tokens
         self._tokens[model, "completion"] += outcome.usage.completion_tokens
-
-    def _fallback(self, plan: Plan | None, answered: str) -> None:
-        if plan is None or not plan.candidates:
-            return
-        meant = fallback_from(plan, answered)
-        if meant:
-            self._fallbacks[self._label(meant), self._label(answered)] += 1
-        if share := self._shares.get(plan.candidates[0].model_id):
-            share.add(bool(meant))
+        if outcome.fallback_from:
+            self._fallbacks[self._label(outcome.fallback_from), self._label(outcome.answered_by)] += 1
 
     def _count_error(self, model: str, code: str) -> None:
         self._errors[model, code if code in TABLE else "internal_error"] += 1
@@ -178,7 +170,3 @@ def _language(signals: Signals) -> str:
     """One of those the product speaks; a hint may name any."""
     language = signals.language.label
     return language if language in LANGUAGES else "other"
-
-
-def _band(signals: Signals) -> str:
-    return (signals.intent if signals.use_case.label == UseCase.AGENT else signals.use_case).band

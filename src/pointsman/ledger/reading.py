@@ -1,6 +1,6 @@
-"""How to read an Outcome: which model answered, whom it stood in for, under which label it counts, how it ended. Pure.
+"""How to read a request: how it ended, which model answers, whom it stands in for, in which experiment. Pure.
 
-Invariant: every function returns a member of a closed vocabulary or a name out of the Outcome; none invents a label.
+Invariant: every function returns a member of a closed vocabulary or a name out of what it reads; none invents a label.
 """
 
 import asyncio
@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from pointsman.errors import DRAINING, TABLE, PointsmanError
 from pointsman.ledger.watch import WatchedEvents
-from pointsman.types import Attempt, Intent, Outcome, Plan, Signals, UseCase
+from pointsman.types import Attempt, Plan, Signals
 
 STATUSES = ("success", "client_error", "refused", "error", "client_closed")
-TASKS = (*Intent, *(use_case for use_case in UseCase if use_case is not UseCase.AGENT))
 REFUSALS = frozenset({"rate_limit_exceeded", "queue_full", "out_of_memory_budget", "draining"})
 CLIENT_CLOSED = 499
 
@@ -73,18 +72,9 @@ def status_of(code: str) -> str:
     return "client_error" if TABLE[code].http_status < 500 else "error"
 
 
-def task_of(signals: Signals | None) -> str:
-    """The `intent` label: the intent inside the agent use case, else the use case; `unknown` before measuring."""
-    if signals is None:
-        return "unknown"
-    label = signals.use_case.label
-    label = signals.intent.label if label == UseCase.AGENT else label
-    return label if label in TASKS else "unknown"
-
-
 def confidence_of(signals: Signals) -> float:
-    """How sure the classifier is of the label that `task_of` gives."""
-    return signals.intent.p if signals.use_case.label == UseCase.AGENT else signals.use_case.p
+    """How sure the classifier is of the task."""
+    return signals.task.p
 
 
 def answered_by(attempts: tuple[Attempt, ...] | list[Attempt]) -> str:
@@ -94,20 +84,8 @@ def answered_by(attempts: tuple[Attempt, ...] | list[Attempt]) -> str:
 
 def fallback_from(plan: Plan | None, model_id: str) -> str:
     """The model meant to answer where another did; "" where it did itself. Another instance of it is no fallback."""
-    if plan is None or not plan.candidates or not model_id or plan.candidates[0].model_id == model_id:
-        return ""
-    return plan.candidates[0].model_id
-
-
-def model_of(outcome: Outcome) -> str:
-    """The model an Outcome counts under: who answered, now or once, or was tried last, else who was meant or asked."""
-    if outcome.cached_model:
-        return outcome.cached_model
-    if outcome.attempts:
-        return outcome.attempts[-1].model_id
-    if outcome.plan is not None and outcome.plan.candidates:
-        return outcome.plan.candidates[0].model_id
-    return outcome.asked_model
+    meant = plan.meant if plan else ""
+    return meant if model_id and model_id != meant else ""
 
 
 def experiment_of(plan: Plan | None) -> str | None:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from pointsman.ledger.cost import Spent
 from pointsman.ledger.lines import MAX_NAME_CHARS
-from pointsman.ledger.reading import answered_by, confidence_of, fallback_from, model_of, task_of
 from pointsman.types import Attempt, Candidate, Limits, Outcome, Plan, Scored, Signals, Term, World
 from pointsman.types_record import Place, Present, Record, Wanted
 
@@ -37,13 +36,13 @@ def record_of(outcome: Outcome, spent: Spent, seal: Callable[[str], str] = str) 
         status=outcome.status,
         http_status=outcome.http_status,
         error=outcome.error,
-        model_id=_clean(model_of(outcome)),
+        model_id=_clean(outcome.model_id),
         deployment_id=attempts[-1].deployment_id if attempts else "",
         strategy=plan.strategy if plan else "",
         experiment=assignment.experiment if assignment else "",
         arm=assignment.arm if assignment else "",
         propensity=assignment.propensity if assignment else None,
-        fallback_from=fallback_from(plan, answered_by(attempts)),
+        fallback_from=outcome.fallback_from,
         attempts=len(attempts),
         cache=outcome.cache,
         cached_model=outcome.cached_model,
@@ -73,23 +72,24 @@ def record_of(outcome: Outcome, spent: Spent, seal: Callable[[str], str] = str) 
         world=_world(outcome.world),
         prompt_digest=outcome.prompt_digest,
         prompt=outcome.prompt.replace("\0", ""),
-        **_labels(outcome.signals),
+        **_labels(outcome),
     )
 
 
-def _labels(signals: Signals | None) -> dict[str, Any]:
+def _labels(outcome: Outcome) -> dict[str, Any]:
     """The columns that say what it is."""
+    signals = outcome.signals
     if signals is None:
         labels = dict.fromkeys(("use_case", "intent", "task", "language", "script", "complexity"), "")
         return {**labels, "confidence": None, "novelty": None, "stage": 0}
     return {
         "use_case": signals.use_case.label,
         "intent": signals.intent.label,
-        "task": task_of(signals),
+        "task": outcome.task,
         "language": signals.language.label,
         "script": signals.script,
         "complexity": signals.complexity.label,
-        "confidence": confidence_of(signals),
+        "confidence": signals.task.p,
         "novelty": signals.novelty,
         "stage": signals.stage,
     }

@@ -9,7 +9,6 @@ chose is cut to a length; children lie within their parent.
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pointsman.ledger.reading import answered_by
 from pointsman.types import Attempt, Kind, Outcome, Signals, Value
 from pointsman.types_trace import Trace, child_id
 
@@ -68,7 +67,7 @@ def _operation(outcome: Outcome) -> str:
 
 
 def _of_request(outcome: Outcome, names: Mapping[str, str], providers: Mapping[str, str]) -> Iterator[Attribute]:
-    model = outcome.cached_model or answered_by(outcome.attempts)
+    model = outcome.cached_model or outcome.answered_by
     yield "http.request.method", "POST"
     yield "http.response.status_code", outcome.http_status
     yield "gen_ai.operation.name", _operation(outcome)

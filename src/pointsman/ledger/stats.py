@@ -7,7 +7,7 @@ a copy. Latencies are those of requests a model answered: a refusal or a kept an
 from collections import deque
 from collections.abc import Iterable
 
-from pointsman.ledger.reading import STATUSES, answered_by, fallback_from, model_of
+from pointsman.ledger.reading import STATUSES
 from pointsman.types import Outcome, Request, Value
 
 WINDOW = 1000
@@ -86,12 +86,11 @@ class Stats:
     def closed(self, outcome: Outcome) -> None:
         self._in_flight -= 1
         self._by_status[outcome.status] += 1
-        tally = self._tallies.get(model_of(outcome)) or self._tallies[UNKNOWN]
+        tally = self._tallies.get(outcome.model_id) or self._tallies[UNKNOWN]
         tally.requests += 1
         self._prompt_tokens += outcome.usage.prompt_tokens
         self._completion_tokens += outcome.usage.completion_tokens
-        if fallback_from(outcome.plan, answered_by(outcome.attempts)):
-            self._fallbacks += 1
+        self._fallbacks += bool(outcome.fallback_from)
         if outcome.status == "success" and not outcome.cached_model:
             tally.successes += 1
             tally.total_s += outcome.total_s

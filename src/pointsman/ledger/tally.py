@@ -9,7 +9,7 @@ says nothing of any model.
 from collections.abc import Callable, Iterable, Iterator
 
 from pointsman.ledger.cost import Spent
-from pointsman.ledger.reading import STATUSES, answered_by, fallback_from, model_of, task_of
+from pointsman.ledger.reading import STATUSES
 from pointsman.types import Assignment, Intent, Outcome, UseCase
 from pointsman.types_feedback import Judged
 
@@ -118,11 +118,10 @@ class Tally:
         self.by_status[outcome.status] += 1
         self.by_cache[outcome.cache] += 1
         signals, plan = outcome.signals, outcome.plan
-        if fallback_from(plan, answered_by(outcome.attempts)):
-            self.fallbacks += 1
+        self.fallbacks += bool(outcome.fallback_from)
         language = signals.language.label if signals else ""
         assignment = plan.assignment if plan else None
-        for sums in self._groups(model_of(outcome), task_of(signals), language, assignment):
+        for sums in self._groups(outcome.model_id, outcome.task, language, assignment):
             sums.add(outcome, spent)
         self.tenants[outcome.tenant].add(outcome, spent)
 

@@ -6,7 +6,7 @@ labels and numbers, and a story is a `Record`, which keeps to that.
 
 import msgspec
 
-from pointsman.ledger.reading import answered_by, experiment_of, fallback_from, model_of, task_of
+from pointsman.ledger.reading import experiment_of
 from pointsman.types import Outcome, Value
 from pointsman.types_record import Record
 
@@ -62,12 +62,12 @@ def row_of(number: int, outcome: Outcome) -> Row:
         kind=outcome.kind.value,
         tenant=outcome.tenant[:LONGEST_NAME],
         asked_model=outcome.asked_model[:LONGEST_NAME],
-        model_id=model_of(outcome)[:LONGEST_NAME],
-        fallback_from=fallback_from(outcome.plan, answered_by(outcome.attempts)),
+        model_id=outcome.model_id[:LONGEST_NAME],
+        fallback_from=outcome.fallback_from,
         status=outcome.status,
         http_status=outcome.http_status,
         error=outcome.error,
-        task=task_of(signals) if signals else "",
+        task=outcome.task if signals else "",
         language=signals.language.label if signals else "",
         complexity=signals.complexity.label if signals else "",
         cache=outcome.cache,
