@@ -27,7 +27,8 @@ def test_no_gate_would_have_stopped_who_is_spared(configuration: dict[str, objec
 
 
 def test_every_gate_s_own_cases_agree() -> None:
-    assert all(agrees(ask, card, view) for *_, ask, card, view in (*REJECTED, *PASSED))
+    assert all(agrees(ask, card, view) for _, _, ask, card, view in REJECTED)
+    assert all(agrees(ask, card, view) for _, ask, card, view in PASSED)
 
 
 def test_an_ordinary_request_is_spared_them_all() -> None:

@@ -13,7 +13,6 @@ from pointsman.types import (
     Modality,
     ModelCard,
     Request,
-    Scored,
     Signals,
     UseCase,
     Value,
@@ -23,6 +22,7 @@ from pointsman.types import (
 UNKNOWN_LANGUAGES = frozenset({"", "und", "unknown", "zxx"})
 LEAST_ROOM_TOKENS = 64
 NOT_JUDGED = Judged()
+_COMPLEXITIES: dict[str, Complexity] = {complexity.value: complexity for complexity in Complexity}
 _CERTAIN_USE_CASE = {Kind.TRANSCRIPTION: UseCase.STT, Kind.SPEECH: UseCase.TTS}
 # An audio endpoint settles both by itself; the text beside a recording is a hint that a model may ignore.
 _CERTAIN_INPUTS = {Kind.TRANSCRIPTION: (Modality.AUDIO,), Kind.SPEECH: (Modality.TEXT,)}
@@ -85,7 +85,7 @@ def needs_of(
         outputs=_CERTAIN_OUTPUTS.get(request.kind, request.outputs),
         use_case=use_case,
         label=label,
-        complexity=_complexity(signals.complexity),
+        complexity=_COMPLEXITIES.get(signals.complexity.label, Complexity.MEDIUM),
         language="" if language in UNKNOWN_LANGUAGES else language,
         language_band=signals.language.band,
         is_spoken=request.kind in _CERTAIN_USE_CASE or Modality.AUDIO in signals.inputs,
@@ -131,10 +131,3 @@ def answer_s(ask: Ask, card: ModelCard, view: DeploymentView) -> float | None:
     slots = max(view.slots, 1)
     rounds = 1 + max(0, view.in_flight + view.queued + 1 - slots) / slots
     return rounds * ask.answer_tokens / card.tokens_per_s
-
-
-def _complexity(scored: Scored) -> Complexity:
-    try:
-        return Complexity(scored.label)
-    except ValueError:
-        return Complexity.MEDIUM

@@ -64,6 +64,8 @@ def teamed(able: Open, request: Request, held_by: str, ticket: int) -> tuple[Ope
 
 def unfolded(ranked: Iterable[Candidate], teams: Teams) -> tuple[Candidate, ...]:
     """Each team's members in the place of the team."""
+    if not teams:
+        return tuple(ranked)
     found: list[Candidate] = []
     for one in ranked:
         team = teams.get(one.deployment_id)

@@ -101,12 +101,12 @@ def _told(group: list[Rejected]) -> str:
 
 def _lead(first: Candidate, second: Candidate, ranked: tuple[Candidate, ...]) -> str:
     one, other = _name(first, ranked), _name(second, ranked)
-    gains = [(a.value - b.value) * a.weight for a, b in zip(first.terms, second.terms, strict=True)]
-    largest = max(range(len(gains)), key=gains.__getitem__, default=0)
     if first.score == second.score:
         if first.model_id == second.model_id:
             return f"{one} before {other}: instances of one model share their score."
         return f"{one} before {other} because they score the same and the query's hash decides."
+    gains = [(a.value - b.value) * a.weight for a, b in zip(first.terms, second.terms, strict=True)]
+    largest = max(range(len(gains)), key=gains.__getitem__)
     term, against = first.terms[largest], second.terms[largest]
     flips = gains[largest] > sum(gains)
     changed = f"equal in that, {other} would lead" if flips else f"even equal in that, {other} would follow"

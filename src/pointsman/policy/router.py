@@ -74,6 +74,8 @@ class Router:
             label: tuple(settings.aliases.get(name, name) for name in names)
             for label, names in settings.routing.use_cases.items()
         }
+        # The named model and who stands in for it, in order; empty where nobody does.
+        self._chains = {name: (name, *stand_ins) for name, stand_ins in settings.routing.fallbacks.items() if stand_ins}
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The ranked plan, with a reason for every place in it.
@@ -115,13 +117,11 @@ class Router:
             able, teams = teamed(able, request, world.held_by, world.ticket)
         scored = self._score(ask, able, strategy, world, own)  # 3
         ranked = _order(scored, request, world.ticket, teams)  # 4
-        ranked = unfolded(ranked, teams) if teams else ranked
-        chain = self._chain(named)
+        chain = self._chains.get(named.model_id)
         if chain:
             ranked = tuple(sorted(ranked, key=lambda one: chain.index(one.model_id)))
         reason = why_chained(ranked) if chain else why_first(ranked, rejected, READINESS_ROW)  # 5
-        team = next((team.why for team in teams.values() if team.ids[0] == ranked[0].deployment_id), "")
-        reason = f"{self._preamble(named, strategy, is_off)} {reason} {team}".strip()
+        reason = f"{self._preamble(named, strategy, is_off)} {reason} {_why_led(ranked, teams)}".strip()
         plan = Plan(candidates=ranked, rejected=rejected, strategy=strategy, reason=reason)
         return plan if named.model_id else self._explored(plan, request, world)  # 6
 
@@ -139,34 +139,32 @@ class Router:
         return needs_of(request, signals, world, order, self._default if unsure else "", judged)
 
     def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
+        wanted, why_not = self._wanted(named)
         able: Open = []
         rejected = []
         for view in world.deployments:
-            card = self._by_id.get(view.model_id)
-            if card is None:
-                rejected.append(_rejected(view, Gate.NOT_CONFIGURED, "belongs to a model that is not in the settings"))
-            elif (why := self._unwanted(named, card.id)) != "":
-                rejected.append(_rejected(view, Gate.NOT_NAMED, why))
-            elif (found := rejection(ask, card, view)) is not None:
-                rejected.append(found)
+            model_id = view.model_id
+            if model_id in wanted:
+                card = self._by_id[model_id]
+                found = rejection(ask, card, view)
+                if found is None:
+                    able.append((card, view))
+                    continue
+            elif model_id in self._by_id:
+                found = _rejected(view, Gate.NOT_NAMED, why_not)
             else:
-                able.append((card, view))
+                found = _rejected(view, Gate.NOT_CONFIGURED, "belongs to a model that is not in the settings")
+            rejected.append(found)
         return able, tuple(rejected)
 
-    def _chain(self, named: Named) -> tuple[str, ...]:
-        """The named model and who stands in for it, in order; empty where nobody does."""
-        stand_ins = self._settings.routing.fallbacks.get(named.model_id, ())
-        return (named.model_id, *stand_ins) if stand_ins else ()
-
-    def _unwanted(self, named: Named, model_id: str) -> str:
-        """Why the request's name leaves the model out; empty where it does not."""
+    def _wanted(self, named: Named) -> tuple[Collection[str], str]:
+        """The models that the request's name leaves, and why not the others."""
         if named.model_id:
-            is_wanted = model_id == named.model_id or model_id in self._chain(named)
-            return "" if is_wanted else f"is not `{named.model_id}`"
+            return self._chains.get(named.model_id) or (named.model_id,), f"is not `{named.model_id}`"
         objective = self._settings.routing.objectives.get(named.objective)
-        if objective is None or not objective.models or model_id in objective.models:
-            return ""
-        return f"is none of the models of `{named.objective}`"
+        if objective is None or not objective.models:
+            return self._by_id, ""
+        return objective.models, f"is none of the models of `{named.objective}`"
 
     def _last_resort(self, rejected: tuple[Rejected, ...], world: World) -> tuple[Open, tuple[Rejected, ...]]:
         """The breaker is the last gate: who fails it passed every other."""
@@ -244,12 +242,22 @@ def _tried(assignment: Assignment) -> str:
 
 
 def _order(scored: list[Candidate], request: Request, ticket: int, teams: Teams) -> tuple[Candidate, ...]:
-    """Best first; runs of equal score are shared out by `_share`."""
+    """Best first; runs of equal score are shared out by `_share`, and each team's members stand in its place."""
+    if len(scored) == 1:
+        return unfolded(scored, teams)
     ranked: list[Candidate] = []
     for _, run in groupby(sorted(scored, key=lambda one: -one.score), key=lambda one: one.score):
         equals = list(run)
         ranked += equals if len(equals) == 1 else _share(equals, request, ticket, teams)
-    return tuple(ranked)
+    return unfolded(ranked, teams)
+
+
+def _why_led(ranked: tuple[Candidate, ...], teams: Teams) -> str:
+    """Why of a model's instances the first is first; empty where nothing was to be chosen."""
+    for team in teams.values():
+        if team.ids[0] == ranked[0].deployment_id:
+            return team.why
+    return ""
 
 
 def _share(equals: list[Candidate], request: Request, ticket: int, teams: Teams) -> list[Candidate]:

@@ -14,6 +14,7 @@ LATENCY_HALF_S = 10.0  # an answer expected after this long scores one half
 READY_HALF_S = 5.0  # so does a deployment that is ready after this long
 COST_HALF = 1.0  # and a price of this much a million tokens
 NEUTRAL = 0.5
+_ASSUMED = f"{NEUTRAL} assumed"
 
 BALANCED, ROUND_ROBIN, FIXED, LAST_RESORT = "balanced", "round_robin", "fixed", "last_resort"
 
@@ -28,11 +29,10 @@ def quality(ask: Ask, card: ModelCard, _: DeploymentView) -> tuple[float, str]:
     for the use case. Complexity decides how much it counts."""
     if (verdict := ask.judged.of(card.id)) is not None:
         return verdict.quality, verdict.why
-    value = card.quality_for(ask.label, -1.0)
-    if value < 0 and ask.label != ask.use_case:
-        value = card.quality_for(ask.use_case, -1.0)
-    if value < 0:
-        return NEUTRAL, f"no figure for {ask.label}: {NEUTRAL} assumed"
+    figures = dict(card.quality)
+    value = figures.get(ask.label, figures.get(ask.use_case))
+    if value is None:
+        return NEUTRAL, f"no figure for {ask.label}: {_ASSUMED}"
     return value, f"{value:g} for {ask.label}"
 
 
@@ -103,10 +103,10 @@ def stickiness(ask: Ask, _: ModelCard, view: DeploymentView) -> tuple[float, str
 
 def health(_: Ask, __: ModelCard, view: DeploymentView) -> tuple[float, str]:
     """Open breakers come this far only as a last resort: the one that is tried again soonest failed longest ago."""
-    if view.breaker is Breaker.OPEN:
-        return 0.3 / (1 + view.retry_in_s / 10), f"breaker open for another {view.retry_in_s:.0f} s"
     if view.breaker in _CLOSED and not view.restarts and not view.last_error:
         return 1.0, "no failures"
+    if view.breaker is Breaker.OPEN:
+        return 0.3 / (1 + view.retry_in_s / 10), f"breaker open for another {view.retry_in_s:.0f} s"
     ceiling = 0.5 if view.breaker is Breaker.HALF_OPEN else 1.0
     value = ceiling * (0.8 if view.last_error else 1.0) / (1 + min(view.restarts, 10) / 10)
     return value, f"breaker {view.breaker}, restarts: {view.restarts}, last error: {view.last_error or 'none'}"
