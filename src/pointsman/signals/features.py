@@ -17,6 +17,7 @@ from operator import eq
 from zlib import crc32
 
 from pointsman.signals.evidence import STRONGEST, Vote
+from pointsman.signals.lexis import spans
 from pointsman.signals.reading import Reading
 from pointsman.signals.shape import Shape
 from pointsman.types import Complexity, Intent, Modality, Scored, UseCase
@@ -73,14 +74,8 @@ def pieces(word: str) -> list[int]:
     word = word[:LONGEST_CHARS]
     bones = f"<{skeleton(word)}>".encode("utf-8", "surrogatepass")
     found = [crc32(word.encode("utf-8", "surrogatepass"), 1) % BUCKETS, crc32(bones, 2) % BUCKETS]
-    found += [crc32(bones[start:end], 3) % BUCKETS for start, end in _spans(len(bones))]
+    found += [crc32(bones[start:end], 3) % BUCKETS for start, end in spans(len(bones), GRAMS)]
     return found
-
-
-@cache
-def _spans(size: int) -> list[tuple[int, int]]:
-    """Where the pieces of so many bytes begin and end."""
-    return [(at, at + gram) for gram in GRAMS for at in range(size - gram + 1)]
 
 
 # ---------------------------------------------------------------- the words of a request

@@ -107,9 +107,8 @@ class Heads:
         """How little this is like a request in the ten languages: the probability that it is noise, another language
         or data without a question, as trained on noise made for it."""
         odds = sum(map(mul, self._odd, oddities)) + self._odd[-1]
-        if some := [word[:LONGEST_CHARS] for word in words[:MOST_STRANGE]]:
-            self._learn(some)
-            odds += float(self._memory[[self._known[word] for word in some], STRANGE].sum()) / len(some)
+        if places := self._places(words[:MOST_STRANGE]):
+            odds += float(self._memory[places, STRANGE].sum()) / len(places)
         return _sigmoid(odds)
 
     def is_sure(self, said: Said) -> bool:
@@ -123,12 +122,18 @@ class Heads:
         """Log-odds, words × COLUMNS; many words say together what few say alone (divided by a root)."""
         if not words:
             return np.zeros((0, COLUMNS), np.float32)
-        words = [word[:LONGEST_CHARS] for word in words]
-        self._learn(words)
         share = np.array(weights, np.float32)
         share *= 1.0 / np.sqrt(np.dot(share, share))
-        known = self._known
-        return self._memory[[known[word] for word in words]] * share[:, None]
+        return self._memory[self._places(words)] * share[:, None]
+
+    def _places(self, words: Sequence[str]) -> list[int]:
+        """Where the memory has these words."""
+        try:
+            return list(map(self._known.__getitem__, words))
+        except KeyError:  # one is new, or too long to be known in full
+            words = [word[:LONGEST_CHARS] for word in words]
+            self._learn(words)
+            return list(map(self._known.__getitem__, words))
 
     def _learn(self, words: Sequence[str]) -> None:
         """Into the memory with those not yet in it."""
@@ -155,9 +160,8 @@ def spoke(said: Said, question: str, label: str, words: Sequence[str]) -> list[s
     """The words that spoke most for a label, in their order; none where none did."""
     at = _column(question, label)
     own = said.by_word[:, at] if at is not None else said.by_word[:, AGENT].max(axis=1)
-    lean = sorted(zip(own.tolist(), range(len(words)), strict=True), reverse=True)[:TOLD]
-    places = sorted(place for value, place in lean if value >= LEAST_TOLD)
-    return list(dict.fromkeys(shown(words[place]) for place in places))
+    loudest = own.argsort(kind="stable")[-TOLD:].tolist()
+    return list(dict.fromkeys(shown(words[place]) for place in sorted(loudest) if own[place] >= LEAST_TOLD))
 
 
 def _column(question: str, label: str) -> int | None:

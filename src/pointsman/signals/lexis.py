@@ -7,6 +7,7 @@ word is a run of letters, digits and marks. `c++`, `c#` and `don't` are one word
 
 import re
 import unicodedata
+from functools import cache
 
 # Marks outside `\w` that belong to words; the Indic, Thai, Lao and Myanmar blocks are taken whole, dandas excepted.
 _MARKS = (
@@ -19,6 +20,7 @@ _ASCII_WORD = re.compile(r"\w+(?:'\w+|\+\+|#)?", re.ASCII)
 # Malayalam's chillu letters have an older spelling with a joiner; afterwards joiners carry no meaning for us.
 _CHILLU = (("ന്\u200d", "ൻ"), ("ണ്\u200d", "ൺ"), ("ര്\u200d", "ർ"), ("ല്\u200d", "ൽ"), ("ള്\u200d", "ൾ"))
 _FOLDED = str.maketrans({"’": "'", "‘": "'", "\u200c": None, "\u200d": None, "\ufeff": None, "\u00ad": None})
+_TO_FOLD = re.compile(f"[{''.join(map(chr, _FOLDED))}]")
 
 
 def folded(text: str) -> str:
@@ -29,9 +31,16 @@ def folded(text: str) -> str:
     if "\u200d" in text:
         for old, new in _CHILLU:
             text = text.replace(old, new)
-    return text.casefold().translate(_FOLDED)
+    text = text.casefold()
+    return text.translate(_FOLDED) if _TO_FOLD.search(text) else text
 
 
 def words_of(text: str) -> list[str]:
     """The words of a text that is already `folded`, in order."""
     return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+
+
+@cache
+def spans(length: int, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Where the runs of so many characters begin and end, in a word of this length."""
+    return tuple((at, at + size) for size in sizes for at in range(length - size + 1))

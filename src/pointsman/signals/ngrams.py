@@ -7,11 +7,13 @@ number keeps a long text from certainty (words of one text are not independent).
 Source: "bag of tricks" classifiers (Joulin et al. 2017), without the hidden layer, which 14 labels do not need.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pointsman.signals.lexis import spans
 
 LONGEST_WORD_CHARS, MOST_WORDS = 28, 64
 START, END = "\x02", "\x03"  # what stands before and behind a word: `\x02ka` is a beginning, `ka\x03` an ending
@@ -76,38 +78,36 @@ class WordModel:
 
     def weigh(self, words: Sequence[str]) -> Weighed:
         """Log-odds, one a label, and who contributed what."""
+        owners = list(words[:MOST_WORDS])
+        if not self._silent.isdisjoint(owners):
+            owners = [word for word in owners if word not in self._silent]
+        count = len(owners)
+        try:
+            worth = self._weights.take([*map(self._words.__getitem__, owners)] or [_NOTHING], axis=0)
+        except KeyError:
+            worth, owners = self._in_pieces(owners)
+        return Weighed(worth.sum(axis=0) * self._factors[count] + self._biases[count], worth, owners)
+
+    def _in_pieces(self, words: Sequence[str]) -> tuple[NDArray[np.float32], list[str]]:
+        """What the words contribute, and the owner of each contribution, where some are known by their pieces alone."""
+        known, find = self._words.get, self._pieces.get
         rows: list[int] = []
         owners: list[str] = []
         shares: list[float] = []
-        has_unknown = False
-        count = min(len(words), MOST_WORDS)
-        find, silent = self._words.get, self._silent
-        for word in words[:MOST_WORDS]:
-            if word in silent:
-                count -= 1
-                continue
-            if row := find(word):
-                rows.append(row)
-                owners.append(word)
-                shares.append(1.0)
-            elif pieces := self._pieces_of(word):
-                has_unknown = True
-                rows += pieces
-                owners += [word] * len(pieces)
-                shares += [len(pieces) ** PIECE_POWER] * len(pieces)
+        for word in words:
+            own = known(word)
+            found = [own] if own else [row for piece in pieces_of(word, self._sizes) if (row := find(piece))]
+            if found:
+                rows += found
+                owners += [word] * len(found)
+                shares += [len(found) ** PIECE_POWER] * len(found)
         worth = self._weights.take(rows or [_NOTHING], axis=0)
-        if has_unknown:
-            worth *= np.asarray(shares, np.float32)[:, None]
-        return Weighed(worth.sum(axis=0) * self._factors[count] + self._biases[count], worth, owners)
-
-    def _pieces_of(self, word: str) -> list[int]:
-        find = self._pieces.get
-        return [row for piece in pieces_of(word, self._sizes) if (row := find(piece))]
+        return worth * np.array(shares or [0.0], np.float32)[:, None], owners
 
 
-def pieces_of(word: str, sizes: Iterable[int]) -> list[str]:
+def pieces_of(word: str, sizes: tuple[int, ...]) -> list[str]:
     """Every run of so many characters in a word and its two ends. Marks (a first character below space) have none."""
     if word < " ":
         return []
     framed = f"{START}{word[:LONGEST_WORD_CHARS]}{END}"
-    return [framed[at : at + size] for size in sizes for at in range(len(framed) - size + 1)]
+    return [framed[start:end] for start, end in spans(len(framed), sizes)]
