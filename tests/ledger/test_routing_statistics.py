@@ -13,7 +13,7 @@ from tests.ledger.test_record import CARDS, outcome, signals
 from pointsman.ledger.cost import Prices
 from pointsman.ledger.intervals import normal, wilson
 from pointsman.ledger.report import FEWEST, Facts, as_json, report_of
-from pointsman.ledger.tally import MOST, Tally
+from pointsman.ledger.tally import MOST, MOST_NEW, Tally
 from pointsman.types import Attempt, Outcome, Usage
 from pointsman.types_feedback import Feedback, Judged
 
@@ -143,6 +143,19 @@ def test_what_callers_name_cannot_fill_memory() -> None:
     assert len(found) == MOST + 1
     assert found["other"]["count"] == 2 * MOST
     assert sum(group["count"] for group in found.values()) == 3 * MOST
+
+
+def test_asking_often_changes_nothing() -> None:
+    often, seldom = tallied(), tallied()
+    for number in range(4 * MOST_NEW):
+        one = answered(("small", "large")[number % 2], tenant=f"t{number % (2 * MOST_NEW)}")
+        for tally in (often, seldom):
+            tally.closed(one, PRICES.spent(one))
+            tally.judged(judged(0.5, model="large"))
+        page(often)
+    found = page(seldom)
+    assert found["cost"] == pytest.approx(page(often)["cost"])
+    assert found | {"cost": {}} == page(often) | {"cost": {}}
 
 
 def test_a_new_model_has_sums_of_its_own() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from pointsman.ledger.intervals import Interval, normal, wilson
-from pointsman.ledger.tally import UNKNOWN, Group, Sums, Tally
+from pointsman.ledger.tally import UNKNOWN, Group, Groups, Sums, Tally
 from pointsman.types import Value
 
 FEWEST = 10
@@ -83,12 +83,13 @@ class Report(Value, frozen=True):
 
 def report_of(tally: Tally, facts: Facts) -> Report:
     """Everything, as of now."""
-    total = tally.all
-    baseline_s = _baseline_s(tally, facts.baseline_model)
+    groups = tally.groups()
+    total = groups.all
+    baseline_s = _baseline_s(groups, facts.baseline_model)
     mean_s = total.latency_s / total.answers if total.answers else 0.0
     return Report(
         total_requests=total.requests,
-        model_distribution=_groups(tally.models, total.requests, hidden=UNKNOWN),
+        model_distribution=_groups(groups.models, total.requests, hidden=UNKNOWN),
         average_latency_ms=_ms(mean_s),
         baseline_latency_ms=None if baseline_s is None else _ms(baseline_s),
         latency_improvement_pct=_less(mean_s, baseline_s),
@@ -103,10 +104,10 @@ def report_of(tally: Tally, facts: Facts) -> Report:
         success_rate_interval=_pair(wilson(total.successes, total.requests)),
         by_status=dict(tally.by_status),
         fallbacks=tally.fallbacks,
-        intents=_groups(tally.tasks, total.requests, is_all=False),
-        languages=_groups(tally.languages, total.requests, is_all=False),
-        experiments=_experiments(tally.arms),
-        keys=_keys(tally.tenants, total.requests, facts.tenant),
+        intents=_groups(groups.tasks, total.requests, is_all=False),
+        languages=_groups(groups.languages, total.requests, is_all=False),
+        experiments=_experiments(groups.arms),
+        keys=_keys(groups.tenants, total.requests, facts.tenant),
         feedback={
             "count": total.verdicts,
             "mean": _share(total.verdict_sum, total.verdicts),
@@ -169,8 +170,8 @@ def _keys(tenants: Group, total: int, tenant: str | None) -> dict[str, GroupRepo
     return {name: _group(sums, total) for name, sums in tenants.items() if name and tenant in (None, name)}
 
 
-def _baseline_s(tally: Tally, model_id: str) -> float | None:
-    own, total = tally.models.get(model_id), tally.all
+def _baseline_s(groups: Groups, model_id: str) -> float | None:
+    own, total = groups.models.get(model_id), groups.all
     if own is None or own.answers < FEWEST:
         return None
     n = own.answers

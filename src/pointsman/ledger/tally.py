@@ -1,12 +1,13 @@
 """What was asked, by whom, how it went and what it cost, in sums: what `/v1/model-routing/stats` is made of.
 
 Knows: which sums a request and a verdict belong to. Does not know: how they are shown (`report`).
-Invariants: memory does not grow with traffic (a dimension has at most MOST labels, the rest is `other`); hearing of a
-request takes microseconds. Latencies are of whole answers that a model gave: a refusal or a kept answer is quick and
-says nothing of any model.
+A request is added once, to the sums of its combination of labels; they go into those of each label when somebody asks.
+Invariants: memory does not grow with traffic (a dimension has at most MOST labels, the rest is `other`, and MOST_NEW
+combinations wait); hearing of a request takes microseconds. Latencies are of whole answers that a model gave: a refusal
+or a kept answer is quick and says nothing of any model.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from pointsman.ledger.cost import Spent
 from pointsman.ledger.reading import STATUSES
@@ -14,8 +15,10 @@ from pointsman.types import Assignment, Intent, Outcome, UseCase
 from pointsman.types_feedback import Judged
 
 UNKNOWN, OTHER = "unknown", "other"
-MOST = 128
+MOST, MOST_NEW = 128, 64
 CACHE = ("hit", "semantic", "miss", "bypass")
+Combination = tuple[str, str, str, str, str]
+"""A model, a task, a language, `experiment:arm` or "", a tenant."""
 
 
 class Sums:
@@ -62,6 +65,11 @@ class Sums:
         self.verdicts += replaces is None
         self.verdict_sum += value - (replaces or 0.0)
 
+    def take(self, other: "Sums") -> None:
+        """Theirs are in these, too."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 class Group(dict[str, Sums]):
     """Sums by label. `known` are there from the start; beyond MOST labels the rest is `other`."""
@@ -83,6 +91,29 @@ class Group(dict[str, Sums]):
         return self.setdefault(label, Sums())
 
 
+class Groups:
+    """Everybody's sums, and those by each label. `models`: those configured."""
+
+    def __init__(self, models: Iterable[str]) -> None:
+        self.all = Sums()
+        self.models = Group((*models, UNKNOWN), is_closed=True)
+        self.tasks = Group((*Intent, *(one for one in UseCase if one is not UseCase.AGENT), UNKNOWN), is_closed=True)
+        self.languages = Group()
+        self.arms = Group()
+        self.tenants = Group()
+
+    def take(self, combination: Combination, sums: Sums) -> None:
+        """Into everybody's and those of each label."""
+        model, task, language, arm, tenant = combination
+        self.all.take(sums)
+        self.models[model].take(sums)
+        self.tasks[task].take(sums)
+        self.languages[language].take(sums)
+        self.tenants[tenant].take(sums)
+        if arm:
+            self.arms[arm].take(sums)
+
+
 class Tally:
     """A sink but for the money, which `accounts` adds. `models` are the configured ids, `unix` gives the hour."""
 
@@ -95,12 +126,8 @@ class Tally:
     def reset(self) -> None:
         """Begin anew. What is under way is counted when it ends."""
         self.since_unix_s = self._unix()
-        self.all = Sums()
-        self.models = Group((*self._models, UNKNOWN), is_closed=True)
-        self.tasks = Group((*Intent, *(one for one in UseCase if one is not UseCase.AGENT), UNKNOWN), is_closed=True)
-        self.languages = Group()
-        self.arms = Group()
-        self.tenants = Group()
+        self._groups = Groups(self._models)
+        self._new: dict[Combination, Sums] = {}
         self.by_status = dict.fromkeys(STATUSES, 0)
         self.by_cache = dict.fromkeys(CACHE, 0)
         self.fallbacks = 0
@@ -108,7 +135,7 @@ class Tally:
     def know(self, models: Iterable[str]) -> None:
         """These are configured, too."""
         self._models = tuple(dict.fromkeys((*self._models, *models)))
-        self.models.know(self._models)
+        self.groups().models.know(self._models)
 
     def opened(self) -> None:
         self.in_flight += 1
@@ -117,29 +144,38 @@ class Tally:
         self.in_flight -= 1
         self.by_status[outcome.status] += 1
         self.by_cache[outcome.cache] += 1
-        signals, plan = outcome.signals, outcome.plan
         self.fallbacks += bool(outcome.fallback_from)
-        language = signals.language.label if signals else ""
-        assignment = plan.assignment if plan else None
-        for sums in self._groups(outcome.model_id, outcome.task, language, assignment):
-            sums.add(outcome, spent)
-        self.tenants[outcome.tenant].add(outcome, spent)
+        signals, plan = outcome.signals, outcome.plan
+        language = signals.language.label if signals else UNKNOWN
+        arm = _arm(plan.assignment if plan else None)
+        self._sums((outcome.model_id, outcome.task, language or UNKNOWN, arm, outcome.tenant)).add(outcome, spent)
 
     def judged(self, judged: Judged) -> None:
         """Into the same groups, however long ago the request was."""
         task = judged.intent if judged.use_case == UseCase.AGENT else judged.use_case
-        value, replaces = judged.feedback.value, judged.replaces
-        for sums in self._groups(judged.model_id, task or UNKNOWN, judged.language, judged.assignment):
-            sums.judge(value, replaces)
-        self.tenants[judged.feedback.tenant].judge(value, replaces)
+        arm, given = _arm(judged.assignment), judged.feedback
+        combination = (judged.model_id, task or UNKNOWN, judged.language or UNKNOWN, arm, given.tenant)
+        self._sums(combination).judge(given.value, judged.replaces)
 
-    def _groups(self, model_id: str, task: str, language: str, assignment: Assignment | None) -> Iterator[Sums]:
-        yield self.all
-        yield self.models[model_id]
-        yield self.tasks[task]
-        yield self.languages[language or UNKNOWN]
-        if assignment is not None:
-            yield self.arms[f"{assignment.experiment}:{assignment.arm}"]
+    def _sums(self, combination: Combination) -> Sums:
+        """What is new of that very combination."""
+        sums = self._new.get(combination)
+        if sums is None:
+            if len(self._new) >= MOST_NEW:
+                self.groups()
+            sums = self._new[combination] = Sums()
+        return sums
+
+    def groups(self) -> Groups:
+        """As of now."""
+        for combination, sums in self._new.items():
+            self._groups.take(combination, sums)
+        self._new.clear()
+        return self._groups
 
     def __repr__(self) -> str:
-        return f"Tally({self.all.requests} requests, {self.in_flight} in flight)"
+        return f"Tally({sum(self.by_status.values())} requests, {self.in_flight} in flight)"
+
+
+def _arm(assignment: Assignment | None) -> str:
+    return f"{assignment.experiment}:{assignment.arm}" if assignment else ""
