@@ -28,41 +28,36 @@ class Spent(Value, frozen=True):
 
 
 class Prices:
-    """Prices of the configured models. `baseline`: the model all is compared with; default: the dearest for chat, of
-    equals the largest."""
+    """Prices of the configured models; any other is free. `baseline`: the model all is compared with; default: the
+    dearest for chat, of equals the largest."""
 
     def __init__(self, cards: Iterable[ModelCard], baseline: str | None = None) -> None:
-        self._cards = {card.id: card for card in cards}
-        self.baseline = baseline or _dearest(self._cards.values())
-
-    def per_mtok(self, model_id: str) -> float:
-        """0 for a model that is not configured, as for one that is free."""
-        card = self._cards.get(model_id)
-        return card.cost_per_mtok if card else 0.0
+        by_id = {card.id: card for card in cards}
+        self.baseline = baseline or _dearest(by_id.values())
+        self._per_mtok = {name: card.cost_per_mtok for name, card in by_id.items()}
+        self._compared = by_id[self.baseline].kinds if self.baseline in by_id else ()
 
     def spent(self, outcome: Outcome) -> Spent:
         """What the Outcome's tokens and time come to."""
-        answered = outcome.attempts[-1].model_id if outcome.attempts else ""
-        cost = _money(outcome.usage, self.per_mtok(answered))
-        saved = _money(outcome.saved, self.per_mtok(outcome.cached_model)) if outcome.cached_model else 0.0
-        tokens = outcome.saved if outcome.cached_model else outcome.usage
-        card = self._cards.get(self.baseline)
-        has_choice = card is not None and outcome.kind in card.kinds
-        baseline = _money(tokens, self.per_mtok(self.baseline)) if has_choice else cost + saved
+        cached = outcome.cached_model
+        cost = self._money(outcome.usage, outcome.attempts[-1].model_id if outcome.attempts else "")
+        saved = self._money(outcome.saved, cached) if cached else 0.0
+        baseline = cost + saved
+        if outcome.kind in self._compared:
+            baseline = self._money(outcome.saved if cached else outcome.usage, self.baseline)
         return Spent(cost=cost, baseline_cost=baseline, gpu_s=_gpu_s(outcome), saved_cost=saved)
 
+    def _money(self, usage: Usage, model_id: str) -> float:
+        return usage.total_tokens * self._per_mtok.get(model_id, 0.0) / MTOK
+
     def __repr__(self) -> str:
-        return f"Prices({len(self._cards)} models, against {self.baseline or 'nothing'})"
+        return f"Prices({len(self._per_mtok)} models, against {self.baseline or 'nothing'})"
 
 
 def _dearest(cards: Iterable[ModelCard]) -> str:
     """Without prices the largest stands for the dearest; without either, nobody."""
     chat = [card for card in cards if Kind.CHAT in card.kinds and (card.cost_per_mtok or card.size_bytes)]
     return max(chat, key=lambda card: (card.cost_per_mtok, card.size_bytes)).id if chat else ""
-
-
-def _money(usage: Usage, per_mtok: float) -> float:
-    return usage.total_tokens * per_mtok / MTOK
 
 
 def _gpu_s(outcome: Outcome) -> float:

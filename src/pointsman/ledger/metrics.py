@@ -17,7 +17,7 @@ from pointsman.ledger.config_metrics import ConfigMetrics
 from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.series import UNKNOWN, Counts, Maker, Share
-from pointsman.types import Outcome, Request, Signals, World
+from pointsman.types import Outcome, Request, World
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
@@ -25,6 +25,7 @@ FIRST_TOKEN_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10
 CLASSIFY_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1)
 OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
 LANGUAGES = frozenset("en hi ta te bn mr gu kn ml pa und".split())
+"""Those the product speaks; a hint may name any."""
 RECENT = 1000
 """Requests meant for a model over which its fallback rate is taken."""
 
@@ -123,13 +124,14 @@ class Metrics:
     def closed(self, outcome: Outcome) -> None:
         """One Outcome, in about ten updates."""
         self._in_flight -= 1
-        model, task = self._label(outcome.model_id), outcome.task
+        model, task, signals = self._label(outcome.model_id), outcome.task, outcome.signals
         self._requests[model, task, outcome.status] += 1
         self._overhead_s.observe(outcome.overhead_s)
         self.cache.closed(outcome, model)
-        if outcome.signals is not None:
-            self._intents[task, outcome.signals.task.band] += 1
-            self._languages[_language(outcome.signals), outcome.signals.complexity.label] += 1
+        if signals is not None:
+            language = signals.language.label
+            self._intents[task, signals.task.band] += 1
+            self._languages[language if language in LANGUAGES else "other", signals.complexity.label] += 1
             if outcome.cache != "hit":  # a hit is not classified
                 self._classify_s.observe(outcome.classify_s)
         for attempt in outcome.attempts:
@@ -141,7 +143,7 @@ class Metrics:
         if outcome.answered_by:
             self._answered(outcome, model, task)
         if outcome.plan and (share := self._shares.get(outcome.plan.meant)):
-            share.add(bool(outcome.fallback_from))
+            share.add(outcome.fallback_from != "")
 
     def _answered(self, outcome: Outcome, model: str, task: str) -> None:
         self._latency_s[model, task].observe(outcome.total_s)
@@ -164,9 +166,3 @@ class Metrics:
 
     def __repr__(self) -> str:
         return f"Metrics({len(self._models)} models)"
-
-
-def _language(signals: Signals) -> str:
-    """One of those the product speaks; a hint may name any."""
-    language = signals.language.label
-    return language if language in LANGUAGES else "other"

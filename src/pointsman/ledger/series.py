@@ -6,7 +6,7 @@ first count on, so callers may only use label values of closed sets.
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable
 from itertools import accumulate
 from typing import Generic, TypeVar
@@ -132,28 +132,19 @@ class Counts(Collector):
 
 
 class Share:
-    """How many of the last `size` flags were set. Constant memory and time."""
+    """How many of the last `size` flags were set."""
 
-    __slots__ = ("_at", "_flags", "_set", "_size")
+    __slots__ = ("_flags",)
 
     def __init__(self, size: int) -> None:
-        self._flags = bytearray()
-        self._size = size
-        self._at = 0
-        self._set = 0
+        self._flags: deque[bool] = deque(maxlen=size)
 
     def add(self, flag: bool) -> None:
-        if len(self._flags) < self._size:
-            self._flags.append(flag)
-        else:
-            self._set -= self._flags[self._at]
-            self._flags[self._at] = flag
-            self._at = (self._at + 1) % self._size
-        self._set += flag
+        self._flags.append(flag)
 
     def value(self) -> float:
         """In [0, 1]; 0 before the first flag."""
-        return self._set / len(self._flags) if self._flags else 0.0
+        return sum(self._flags) / len(self._flags) if self._flags else 0.0
 
     def __repr__(self) -> str:
-        return f"Share({self._set} of the last {len(self._flags)})"
+        return f"Share({sum(self._flags)} of the last {len(self._flags)})"
