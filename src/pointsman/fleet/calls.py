@@ -39,8 +39,9 @@ def trials_under_way(d: Deployment) -> int:
 def heard(d: Deployment, rules: Rules, event: Report) -> dict[str, Any]:
     """The fields that one more outcome changes."""
     changes: dict[str, Any] = {}
-    is_strained = event.is_overload or event.is_late or (event.ok and is_slow_call(rules.breaker, event.first_byte_s))
     if d.limit is not None:
+        is_slow = event.ok and is_slow_call(rules.breaker, event.first_byte_s)
+        is_strained = event.is_overload or event.is_late or is_slow
         began_s = event.at_s if event.began_s is None else event.began_s
         limit = stepped(d.limit, event.at_s, d.in_flight, is_overloaded=is_strained, began_s=began_s)
         if limit is not d.limit:

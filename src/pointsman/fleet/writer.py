@@ -36,7 +36,7 @@ class Writer:
         self._clock = clock
         self._hands: Hands | None = None
         self._pending: deque[Event] = deque()
-        self._is_applying = False
+        self._is_performing = False
         self._ticket = 0
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._answered: dict[int, Answer] = {}
@@ -48,17 +48,12 @@ class Writer:
 
     def apply(self, event: Event) -> None:
         """Step, then perform. What a performance itself brings about waits its turn."""
-        self._pending.append(event)
-        if self._is_applying:
+        if self._is_performing:
+            self._pending.append(event)
             return
-        self._is_applying = True
-        try:
-            while self._pending:
-                self.state, effects = step(self.state, self._pending.popleft())
-                for effect in effects:
-                    self._perform(effect)
-        finally:
-            self._is_applying = False
+        self.state, effects = step(self.state, event)
+        if effects or self._pending:
+            self._perform(effects)
         if self._conditions:
             self._check_conditions()
 
@@ -110,8 +105,21 @@ class Writer:
             raise RequestError(f"there is no deployment `{deployment_id}`; there are {known}", code="model_not_found")
         return d
 
-    def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Grant | Refuse):
+    def _perform(self, effects: tuple[Effect, ...]) -> None:
+        """In order; then what follows from events that came meanwhile."""
+        self._is_performing = True
+        try:
+            while True:
+                for effect in effects:
+                    self._perform_one(effect)
+                if not self._pending:
+                    break
+                self.state, effects = step(self.state, self._pending.popleft())
+        finally:
+            self._is_performing = False
+
+    def _perform_one(self, effect: Effect) -> None:
+        if isinstance(effect, Answer):
             self._deliver(effect)
             return
         if self._hands is None:
