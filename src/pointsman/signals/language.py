@@ -40,7 +40,7 @@ LEAST_NAMED, MOST_NAMED = 0.01, 3  # alternatives
 NATIVE_MARK, ACCENT_MARK, SCHOLAR_MARK = "\x01native", "\x01accent", "\x01scholar"
 ASSAMESE = frozenset("ৰৱ")
 _SCHOLARLY = frozenset("āīūēōṛṝḷṭḍṇṅśṣṁṃḥḻṟṉḵ")  # letters of scholars' romanisation
-_DRAWN_OUT = re.compile(r"([^\W\d_])\1{2,}")
+_DRAWN_OUT = re.compile(r"(.)\1\1(?<=[^\W\d_])\1*")
 # Latin-script languages the identifier is trusted on for short texts; its rarer ones (Manx, Quechua …) need a long one.
 WIDESPREAD = frozenset(
     "fr es pt de it nl sv da nb nn fi pl cs sk hu ro hr bs sl et lv lt tr az vi id ms tl sw af sq ca eu gl cy ga is so "
@@ -78,7 +78,7 @@ class LanguageTeller:
     def tell(self, words: Sequence[str], text: str) -> Told:
         """`words`: of `text`, folded. Numbers, code and links are expected to be gone, but do no harm."""
         if text.isascii():
-            own = [word for word in words if word[0].isalpha()]
+            own = words if min(words, default="") >= "a" else [word for word in words if word[0].isalpha()]
             return self._latin(own, text) if own else Told(UNDETERMINED, NATIVE)
         found = by_script(words)
         found.pop(COMMON, None)
@@ -108,11 +108,11 @@ class LanguageTeller:
         weighed = judge.model.weigh(words)
         p = _probabilities(weighed.scores)
         why = ""
-        if p.max() < SETTLED:
+        if max(p) < SETTLED:
             guess = self._identify(text)
             p = _probabilities(judge.heard(weighed.scores, guess, len(words)))
             why = f"; letter pairs of {guess.language}"
-        return _ranked(judge, weighed, p.tolist(), f"{script} letters", why)
+        return _ranked(judge, weighed, p, f"{script} letters", why)
 
     def _foreign(self, script: str, text: str) -> Scored:
         """A script none of ours is written in; Cyrillic has many languages, the others mostly one."""
@@ -125,7 +125,7 @@ class LanguageTeller:
             return Scored(label=language, p=0.9 if guess.is_reliable else 0.5, evidence=(f"{script} letters",))
         return Scored(label=language, p=SURE, evidence=(f"{script} letters",))
 
-    def _latin(self, words: list[str], text: str) -> Told:
+    def _latin(self, words: Sequence[str], text: str) -> Told:
         if len(words) <= MOST_GREETING and GREETINGS.issuperset(words):
             return Told(GREETING, NATIVE)
         plain = latin_words(words, text)
@@ -133,12 +133,12 @@ class LanguageTeller:
         weighed = judge.model.weigh(plain)
         p = _probabilities(weighed.scores)
         name, why = "und", ""
-        if p.max() < SETTLED or p.argmax() == judge.other:
+        if (best := max(p)) < SETTLED or p.index(best) == judge.other:
             guess = self._identify(text)
             p = _probabilities(judge.heard(weighed.scores, guess, len(words)))
             name = _named(guess, len(words))
             why = f"; letter pairs of {guess.language}"
-        language = _or_undetermined(_ranked(judge, weighed, p.tolist(), f"{len(words)} words", why, name))
+        language = _or_undetermined(_ranked(judge, weighed, p, f"{len(words)} words", why, name))
         return Told(language, ROMANISED if language.label in INDIAN else NATIVE)
 
     # ------------------------------------------------------------ two scripts
@@ -147,7 +147,7 @@ class LanguageTeller:
         """Native letters and Latin ones in one text: whose grammar is it?"""
         judge = self._latin_judge
         weighed = judge.model.weigh([NATIVE_MARK] * own + latin_words(latin, ""))
-        english = float(_probabilities(weighed.scores)[judge.english])
+        english = _probabilities(weighed.scores)[judge.english]
         written = MIXED if min(len(latin), size) >= MIXED_SHARE * (len(latin) + total) else NATIVE
         why = f"{own} words in native letters, {len(latin)} in Latin ones"
         if english > 0.5:
@@ -196,9 +196,9 @@ def _by_digits(found: dict[str, tuple[float, list[str]]]) -> Scored:
     return Scored(label=LANGUAGE_OF.get(script, "und"), p=DIGITS_ALONE, evidence=(f"{script} digits",))
 
 
-def _probabilities(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def _probabilities(scores: NDArray[np.float32]) -> list[float]:
     odds = np.exp(scores - scores.max())
-    return odds / odds.sum()  # type: ignore[no-any-return]  # numpy types the quotient as Any
+    return (odds / odds.sum()).tolist()  # type: ignore[no-any-return]  # numpy types the quotient as Any
 
 
 def _ranked(judge: Judge, weighed: Weighed, p: list[float], what: str, why: str, other: str = "und") -> Scored:

@@ -4,6 +4,7 @@ Knows: Unicode's blocks, as far as languages need them. Does not know: words.
 """
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable
 
 # (first code point, script); a block reaches to the next row. `Zyyy` is common to all scripts.
@@ -27,7 +28,6 @@ _BLOCKS: tuple[tuple[int, str], ...] = (
 _STARTS = tuple(start for start, _ in _BLOCKS)
 _NAMES = tuple(name for _, name in _BLOCKS)
 
-_KNOWN = {chr(code): _NAMES[bisect_right(_STARTS, code) - 1] for code in range(0x900, 0xE00)}  # what we meet most
 COMMON, LATIN = "Zyyy", "Latn"
 
 # Written without spaces: a run of letters is many words, and a phrase is found anywhere inside it.
@@ -42,25 +42,33 @@ LANGUAGE_OF = {
 }  # fmt: skip
 
 
+def _sought(code: int) -> str:
+    return _NAMES[bisect_right(_STARTS, code) - 1]
+
+
+_KNOWN = {chr(code): _sought(code) for code in (*range(0x250), *range(0x900, 0xE00))}  # what we meet most
+
+
 def script_of(char: str) -> str:
     """ISO 15924's code for one character's script; `Zyyy` where it belongs to none."""
-    return _NAMES[bisect_right(_STARTS, ord(char)) - 1]
+    return _KNOWN.get(char) or _sought(ord(char))
 
 
 def by_script(words: Iterable[str]) -> dict[str, tuple[float, list[str]]]:
     """Script → (how many words, which), by each word's first letter; a number's digits name their script but count 0.
     Unsegmented, two letters count as one word."""
-    found: dict[str, tuple[float, list[str]]] = {}
+    found: defaultdict[str, list[str]] = defaultdict(list)
     for word in words:
-        first = word[0]
-        script = LATIN if first.isascii() and first.isalpha() else _KNOWN.get(first) or script_of(first)
-        size, own = found.get(script, (0.0, []))
-        if first.isdigit():
-            found[script] = (size, own)
-            continue
-        own.append(word)
-        found[script] = (size + (max(1.0, len(word) / 2) if script in UNSEGMENTED else 1.0), own)
-    return found
+        own = found[script_of(word[0])]
+        if not word[0].isdigit():
+            own.append(word)
+    return {script: (_size(script, own), own) for script, own in found.items()}
+
+
+def _size(script: str, words: list[str]) -> float:
+    if script in UNSEGMENTED:
+        return sum(max(1.0, len(word) / 2) for word in words)
+    return float(len(words))
 
 
 def scripts_of(words: list[str]) -> dict[str, float]:
