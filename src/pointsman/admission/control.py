@@ -118,9 +118,6 @@ class Admission:
 
     # ------------------------------------------------------------ a sink of the ledger
 
-    def opened(self, request: Request) -> None:
-        """It costs nothing yet."""
-
     def closed(self, outcome: Outcome) -> None:
         """Charge its tokens, in the background: nobody waits for it."""
         key = self._keys.get(outcome.tenant)

@@ -25,7 +25,7 @@ from pointsman.experiments.course import Change, Course, Experiment, Point
 from pointsman.experiments.verdict import Evidence, Status
 from pointsman.policy.experiments import SMALL_LARGE, SWITCHBACK, arms_of
 from pointsman.settings_experiments import ExperimentSettings
-from pointsman.types import Outcome, Request, Value
+from pointsman.types import Outcome, Value
 from pointsman.types_feedback import Judged
 from pointsman.types_trial import Trial
 
@@ -110,9 +110,6 @@ class Experiments:
         return next((one.course.ratio for one in pairs), None)
 
     # What is heard.
-
-    def opened(self, request: Request) -> None:
-        """Nothing is known yet."""
 
     def closed(self, outcome: Outcome) -> None:
         """Count an outcome of ours. Kept answers have no plan, and count for nobody."""

@@ -36,9 +36,6 @@ class Conversations:
         self._now = now
         self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
-    def opened(self, request: Request) -> None:
-        """Nothing is known yet."""
-
     def closed(self, outcome: Outcome) -> None:
         """Whoever gave the answer holds the conversation from now on."""
         if outcome.status != "success" or not outcome.conversation or not outcome.attempts:

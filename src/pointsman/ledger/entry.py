@@ -7,7 +7,7 @@ nothing is raised on the way out; a sink that fails changes neither the answer n
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from msgspec import UNSET
 
@@ -24,10 +24,16 @@ NOT_SOUGHT = Found(how="bypass")
 
 
 class Sink(Protocol):
-    """Hears of every request twice. Neither method may block."""
+    """Hears how every request ended. May not block."""
+
+    def closed(self, outcome: Outcome) -> None: ...
+
+
+@runtime_checkable
+class EarlySink(Sink, Protocol):
+    """Hears of every request when it begins, too."""
 
     def opened(self, request: Request) -> None: ...
-    def closed(self, outcome: Outcome) -> None: ...
 
 
 class LedgerStatistics(Value, frozen=True):
@@ -49,6 +55,7 @@ class Ledger:
         self.names = names
         self.prompts = prompts or Prompts()
         self._sinks = sinks
+        self._early = tuple(sink for sink in sinks if isinstance(sink, EarlySink))
         self._opened = 0
         self._closed = 0
         self._sink_failures = 0
@@ -59,9 +66,9 @@ class Ledger:
         return Entry(self, request)
 
     def announce(self, request: Request) -> None:
-        """Tell every sink that a request has begun."""
+        """Tell every early sink that a request has begun."""
         self._opened += 1
-        for sink in self._sinks:
+        for sink in self._early:
             try:
                 sink.opened(request)
             except Exception as error:  # noqa: BLE001  # the sink seam: a broken subscriber must not fail a request

@@ -6,7 +6,7 @@ Knows: the last first bytes of each deployment. Does not know: who hedges. A sin
 from collections import defaultdict, deque
 from collections.abc import Container
 
-from pointsman.types import Outcome, Request
+from pointsman.types import Outcome
 
 KEPT = 64
 FEWEST = 16
@@ -20,9 +20,6 @@ class Latencies:
     def __init__(self) -> None:
         self._seen: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=KEPT))
         self._slow: dict[str, float] = {}
-
-    def opened(self, request: Request) -> None:
-        """Nothing is known yet."""
 
     def closed(self, outcome: Outcome) -> None:
         for attempt in outcome.attempts:

@@ -19,7 +19,7 @@ from pointsman.clock import Clock
 from pointsman.policy import bandit
 from pointsman.policy.catalogue import primary_language
 from pointsman.settings import BanditSettings
-from pointsman.types import Outcome, Request, Value
+from pointsman.types import Outcome, Value
 from pointsman.types_feedback import Judged
 from pointsman.types_learned import Learned
 
@@ -80,9 +80,6 @@ class Learner:
         with contextlib.suppress(FileNotFoundError):
             self._read()
         self.learned: tuple[Learned, ...] = tuple(map(bandit.learned_of, self._evidence.values()))
-
-    def opened(self, request: Request) -> None:
-        """Nothing is known yet."""
 
     def closed(self, outcome: Outcome) -> None:
         """Remember what was asked and what the model that answered was held to be good at."""

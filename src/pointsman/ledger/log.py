@@ -19,7 +19,7 @@ from pointsman.ledger.lines import LEVELS, Event, Level, line_of
 from pointsman.ledger.terminal import event_line, request_line
 from pointsman.ledger.writer import LineWriter
 from pointsman.redact import Redactor
-from pointsman.types import Outcome, Request
+from pointsman.types import Outcome
 
 STDERR = 2
 MAX_FRAMES = 6
@@ -55,9 +55,6 @@ class Log:
         """Standard error: short lines where a person reads it on a terminal, JSON everywhere else."""
         human = os.isatty(STDERR)
         return cls(LineWriter(STDERR), clock, level=level, requests=requests, human=human, hide=hide)
-
-    def opened(self, request: Request) -> None:
-        """Nothing: a request is one line, written when it has ended."""
 
     def closed(self, outcome: Outcome) -> None:
         """Write the request's line."""

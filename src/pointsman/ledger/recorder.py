@@ -22,7 +22,7 @@ from pointsman.ledger.cost import Prices
 from pointsman.ledger.prompts import Prompts
 from pointsman.ledger.record import record_of
 from pointsman.ledger.store.base import Found, Query, RowRefused, Store, StoreError, Verdict
-from pointsman.types import Outcome, Request, Value
+from pointsman.types import Outcome, Value
 from pointsman.types_record import Record
 
 CAPACITY = 4096
@@ -94,9 +94,6 @@ class Recorder:
         self._written = self._dropped = self._refused = self._verdicts = self._pruned = 0
 
     # ------------------------------------------------------------ on the loop
-
-    def opened(self, request: Request) -> None:
-        """Nothing: a row is made when a request has ended."""
 
     def closed(self, outcome: Outcome) -> None:
         """Queue its row."""

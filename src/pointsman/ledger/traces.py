@@ -18,7 +18,7 @@ from pointsman import __version__
 from pointsman.errors import ConfigError
 from pointsman.ledger.spans import Span, spans_of
 from pointsman.settings import Settings
-from pointsman.types import Outcome, Request, Value
+from pointsman.types import Outcome, Value
 from pointsman.types_trace import Trace
 
 CAPACITY = 2048
@@ -97,9 +97,6 @@ class Traces:
         if int(ids[16:32], 16) >= self._below:
             return None
         return Trace(trace_id=ids[:32], span_id=ids[32:], is_sampled=True, is_recorded=True)
-
-    def opened(self, request: Request) -> None:
-        """Nothing: a trace is sent when its request has ended."""
 
     def closed(self, outcome: Outcome) -> None:
         """Queue it, where it is to be recorded."""
