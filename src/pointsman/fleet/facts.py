@@ -100,10 +100,10 @@ def release(draft: Draft, d: Deployment, event: Release) -> None:
 
 def released(d: Deployment, event: Release) -> dict[str, Any]:
     """The fields that a release changes."""
-    taken_s = d.leases.get(event.ticket)
+    leases = dict(d.leases)
+    taken_s = leases.pop(event.ticket, None)
     if taken_s is None:
         return {}
-    leases = {ticket: at_s for ticket, at_s in d.leases.items() if ticket != event.ticket}
     held_s = HOLD_MEMORY * d.hold_s + (1 - HOLD_MEMORY) * (event.at_s - taken_s) if event.ok else d.hold_s
     return {"leases": leases, "idle_since_s": event.at_s, "hold_s": held_s}
 

@@ -73,12 +73,14 @@ class WorldView:
         return replace(self._world, ticket=self._ticket)
 
     def _renew(self, state: State, now_s: float, pids: Mapping[str, int]) -> None:
-        deployments, stale = state.deployments, self._stale(state)
+        stale, moving = self._stale(state), set()
+        held: dict[str, Sizes] = {}
         for name in stale:
-            d = deployments[name]
+            d = state.deployments[name]
             self._views[name] = view_of(d, now_s, pids.get(name), is_draining=state.is_draining, rules=state.rules)
-        self._moving = {name for name in stale if not is_steady(deployments[name], now_s)}
-        held = {name: deployments[name].holds for name in stale}
+            held[name] = d.holds
+            if not is_steady(d, now_s):
+                moving.add(name)
         if state.budgets is not self._budgets or not held.items() <= self._held.items():
             self._held |= held
             self._budgets = state.budgets
@@ -86,6 +88,7 @@ class WorldView:
             gpus = tuple((gpu, size, used.get(gpu, 0)) for gpu, size in state.gpu_budgets)
             self._world = World(budget_bytes=state.budget_bytes, used_bytes=used.get(HOST, 0), gpus=gpus)
         self._world = replace(self._world, deployments=tuple(self._views.values()))
+        self._moving = moving
         self._state = state
 
     def _stale(self, state: State) -> Iterable[str]:

@@ -263,6 +263,9 @@ def _why_led(ranked: tuple[Candidate, ...], teams: Teams) -> str:
 def _share(equals: list[Candidate], request: Request, ticket: int, teams: Teams) -> list[Candidate]:
     """Models by the hash of the conversation's opening, so that a conversation keeps its model; of a model those that
     are ready, then the others by turns."""
+    if len({one.model_id for one in equals}) == len(equals):
+        draw = _draw(request)
+        return sorted(equals, key=lambda one: draw(one.model_id))
     by_model: dict[str, list[Candidate]] = {}
     for one in sorted(equals, key=lambda one: one.deployment_id):
         by_model.setdefault(one.model_id, []).append(one)
