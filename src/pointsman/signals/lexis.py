@@ -14,8 +14,8 @@ _MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0963\u0966-\u0dff"
     "\u0e31-\u0e4e\u0eb1-\u0ece\u0f71-\u0fbc\u102b-\u103e\u1780-\u17d3\ua8e0-\ua8ff\uabe3-\uabed"
 )
-_WORD = re.compile(rf"[\w{_MARKS}]+(?:'[\w{_MARKS}]+|\+\+|#)?")
-_ASCII_WORD = re.compile(r"\w+(?:'\w+|\+\+|#)?", re.ASCII)
+_WORD = re.compile(rf"[\w{_MARKS}]++(?:'[\w{_MARKS}]++|\+\+|#)?+")
+_ASCII_WORD = re.compile(r"\w++(?:'\w++|\+\+|#)?+", re.ASCII)
 
 # Malayalam's chillu letters have an older spelling with a joiner; afterwards joiners carry no meaning for us.
 _CHILLU = (("ന്\u200d", "ൻ"), ("ണ്\u200d", "ൺ"), ("ര്\u200d", "ർ"), ("ല്\u200d", "ൽ"), ("ള്\u200d", "ൾ"))

@@ -35,6 +35,6 @@ _CLUES = (
 
 def without_orders(ask: str) -> str:
     """The folded text without its orders."""
-    if not any(map(ask.__contains__, _CLUES)):
+    if not ask or not any(map(ask.__contains__, _CLUES)):
         return ask
     return _ORDERS.sub(" ", ask)
