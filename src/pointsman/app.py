@@ -87,7 +87,7 @@ class App:
         self.hide = Redactor.of(os.environ, settings.model_dump())
         names = {model.id: model.name or model.id for model in settings.models}
         self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests, self.hide)
-        self.recent = Recent(self.clock.unix, self.hide)
+        self.recent = Recent(self.clock.unix, self.hide, self._in_flight)
         self.log.subscribe(self.recent.event)
         self.http = AiohttpClient()
         self._traces = traces_of(settings)
@@ -96,8 +96,8 @@ class App:
         self._hardware = HostHardware()
         self.standing = Standing(self._toolbox(settings))
         self.fleet = self.standing.fleet(settings, self.clock, self._hardware, self.log.event)
-        self.stats = Stats(names, self.clock.unix())
-        self._metrics = Metrics(names, self.fleet.world, __version__)
+        self.stats = Stats(names, self.clock.unix(), self._in_flight)
+        self._metrics = Metrics(names, self.fleet.world, __version__, self._in_flight)
         self._metrics.fleet.watch_gpus(self._gpus)
         self._metrics.count("agent_router_alerts", "Events for webhooks, by what became of them", self._alerts.counts)
         self._metrics.count("agent_router_traces", "Traces, by what became of them", self._traces.counts)
@@ -156,6 +156,9 @@ class App:
             *self.books.sinks,
         )
 
+    def _in_flight(self) -> int:
+        return self.ledger.in_flight()
+
     def _build_books(self, settings: Settings) -> Books:
         """What is kept of requests, and what callers say of them."""
         books = Books(
@@ -167,6 +170,7 @@ class App:
             tell=self.log.event,
             clock=self.clock,
             ratio=self.experiments.ratio,
+            in_flight=self._in_flight,
         )
         books.subscribe(self.experiments)
         return books

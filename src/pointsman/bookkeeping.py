@@ -33,7 +33,8 @@ Tell = Callable[[Event], None]
 
 
 class Books:
-    """Satisfies the edge's `Books`. `settings`, `prices` and `ratio` are asked for those in force."""
+    """Satisfies the edge's `Books`. `settings`, `prices` and `ratio` are asked for those in force, `in_flight` for how
+    many requests there are."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Books:
         tell: Tell,
         clock: Clock,
         ratio: Callable[[], float | None] = lambda: None,
+        in_flight: Callable[[], int] = int,
     ) -> None:
         models, keys = [model.id for model in first.models], [key.name for key in first.keys]
         self._settings = settings
@@ -54,6 +56,7 @@ class Books:
         self._clock = clock
         self._tell = tell
         self._ratio = ratio
+        self._in_flight = in_flight
         money = CostMetrics(Maker(metrics.registry), models, keys)
         self._tally = Tally(models, clock.unix)
         self._accounts = accounts = Accounts(prices, self._tally, money)
@@ -129,6 +132,7 @@ class Books:
             routing_enabled=settings.routing.enabled,
             ab_test_ratio=self._ratio(),
             tenant=tenant if settings.keys else None,
+            in_flight=self._in_flight(),
         )
         return as_json(report_of(self._tally, facts))
 

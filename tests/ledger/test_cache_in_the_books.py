@@ -14,7 +14,7 @@ from pointsman.ledger.stats import Stats
 from pointsman.ledger.terminal import request_line
 from pointsman.testing.clock import FakeClock
 from pointsman.testing.decisions import ask, measured
-from pointsman.types import Outcome, Reply, Request, RoutingMetadata, Usage, World
+from pointsman.types import Outcome, Reply, RoutingMetadata, Usage, World
 from pointsman.types_cache import CacheView, Found
 
 BODY = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}'
@@ -23,9 +23,6 @@ BODY = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}'
 class Kept:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
-
-    def opened(self, request: Request) -> None:
-        pass
 
     def closed(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -83,7 +80,6 @@ def test_metrics_count_looks_and_what_was_saved_but_no_work() -> None:
     metrics = Metrics(("small",), World, "0")
     metrics.cache.watch(lambda: CacheView(entries=3, size_bytes=99, evicted=2, failed=1, is_up=False))
     outcome, _ = booked(found())
-    metrics.opened(ask())
     metrics.closed(outcome)
     page = metrics.render().decode()
     for sample in (
@@ -116,7 +112,6 @@ def test_without_a_cache_nothing_is_said_of_what_it_holds() -> None:
 
 def test_a_kept_answer_says_nothing_of_a_models_latency() -> None:
     stats = Stats(("small",), 0.0)
-    stats.opened(ask())
     stats.closed(booked(found())[0])
     (model,) = stats.snapshot().models
     assert (model.model_id, model.count, model.avg_latency_ms) == ("small", 1, 0.0)

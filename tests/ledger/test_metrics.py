@@ -6,7 +6,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from pointsman.ledger.metrics import Metrics
-from pointsman.testing.decisions import ask, cold, hot, measured, world
+from pointsman.testing.decisions import cold, hot, measured, world
 from pointsman.types import Attempt, Breaker, Candidate, DeploymentView, Kind, Outcome, Plan, Signals, Usage, World
 
 CONTRACT = {
@@ -85,9 +85,8 @@ def outcome(
 
 
 def metrics_of(*outcomes: Outcome, of: World | None = None) -> Metrics:
-    metrics = Metrics(("small", "large"), lambda: of or world(), "1.2.3")
+    metrics = Metrics(("small", "large"), lambda: of or world(), "1.2.3", lambda: 3)
     for one in outcomes:
-        metrics.opened(ask())
         metrics.closed(one)
     return metrics
 
@@ -134,7 +133,7 @@ def test_one_success() -> None:
     assert value(metrics, "agent_router_intent_classification_total", intent="code", confidence="high") == 1
     assert value(metrics, "agent_router_tokens_total", model="small", direction="prompt") == 2
     assert value(metrics, "agent_router_tokens_total", model="small", direction="completion") == 3
-    assert value(metrics, "agent_router_requests_in_flight") == 0
+    assert value(metrics, "agent_router_requests_in_flight") == 3
     assert value(metrics, "agent_router_fallback_rate", model="small") == 0
     assert value(metrics, "agent_router_build_info", version="1.2.3", python=platform.python_version()) == 1
 

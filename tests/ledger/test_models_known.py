@@ -6,7 +6,6 @@ from tests.ledger.test_metrics import attempt, outcome
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.stats import Stats
-from pointsman.testing.decisions import ask
 from pointsman.types import World
 
 BY_SMALL = outcome(replace(attempt("small"), first_byte_s=0.1))
@@ -35,7 +34,6 @@ def test_series_of_a_model_that_is_gone_end_and_memory_does_not_grow() -> None:
 
 def test_what_a_model_that_is_gone_has_done_stays_in_the_sum() -> None:
     stats = Stats(("small",), 0.0)
-    stats.opened(ask())
     stats.closed(BY_SMALL)
     stats.know(("large",))
     seen = stats.snapshot()

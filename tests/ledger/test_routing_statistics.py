@@ -40,7 +40,6 @@ def answered(model: str = "small", total_s: float = 1.0, tokens: int = 10, **cha
 def tallied(*outcomes: Outcome) -> Tally:
     tally = Tally(("small", "large"), lambda: 5.0)
     for one in outcomes:
-        tally.opened()
         tally.closed(one, PRICES.spent(one))
     return tally
 
@@ -131,9 +130,8 @@ def test_nobody_sees_what_another_spends() -> None:
 
 def test_a_reset_begins_anew() -> None:
     tally = tallied(answered())
-    tally.opened()
     tally.reset()
-    found = page(tally)
+    found = page(tally, replace(FACTS, in_flight=1))
     assert (found["total_requests"], found["in_flight"], found["cost"]["total"]) == (0, 1, 0.0)
 
 

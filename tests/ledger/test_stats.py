@@ -1,7 +1,7 @@
 """Totals are right and do not grow with traffic."""
 
 from pointsman.ledger.stats import Stats
-from pointsman.testing.decisions import ask, measured
+from pointsman.testing.decisions import measured
 from pointsman.types import Attempt, Candidate, Kind, Outcome, Plan, Usage
 
 
@@ -31,13 +31,10 @@ def outcome(
 
 
 def test_totals() -> None:
-    stats = Stats(("small", "large"), 1000.0)
-    stats.opened(ask())
+    stats = Stats(("small", "large"), 1000.0, lambda: 1)
     for number in range(1, 101):
-        stats.opened(ask())
         stats.closed(outcome(total_s=number / 1000))
     for fate in ("error", "client_closed", "refused"):
-        stats.opened(ask())
         stats.closed(outcome("large", total_s=60.0, status=fate, planned="small"))
     seen = stats.snapshot()
     assert (seen.total_requests, seen.in_flight, seen.fallbacks, seen.since_unix_s) == (103, 1, 3, 1000.0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pointsman.ledger.cost import Prices
 from pointsman.ledger.cost_metrics import CostMetrics
 from pointsman.ledger.tally import Tally
-from pointsman.types import Outcome, Request
+from pointsman.types import Outcome
 from pointsman.types_feedback import Judged
 
 
@@ -25,9 +25,6 @@ class Accounts:
         models = tuple(models)
         self.tally.know(models)
         self._metrics.know(models, keys)
-
-    def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
-        self.tally.opened()
 
     def closed(self, outcome: Outcome) -> None:
         spent = self._prices().spent(outcome)

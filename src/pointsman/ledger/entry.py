@@ -87,16 +87,20 @@ class Ledger:
         self._sink_failures += 1
         self._last_sink_failure = f"{type(sink).__name__}: {type(error).__name__}"
 
+    def in_flight(self) -> int:
+        """Requests that have begun and not ended yet."""
+        return self._opened - self._closed
+
     def statistics(self) -> LedgerStatistics:
         return LedgerStatistics(
-            in_flight=self._opened - self._closed,
+            in_flight=self.in_flight(),
             outcomes=self._closed,
             sink_failures=self._sink_failures,
             last_sink_failure=self._last_sink_failure,
         )
 
     def __repr__(self) -> str:
-        return f"Ledger({self._opened - self._closed} open, {self._closed} written, {len(self._sinks)} sinks)"
+        return f"Ledger({self.in_flight()} open, {self._closed} written, {len(self._sinks)} sinks)"
 
 
 class Entry:

@@ -17,7 +17,7 @@ from pointsman.ledger.config_metrics import ConfigMetrics
 from pointsman.ledger.encoder_metrics import EncoderMetrics
 from pointsman.ledger.fleet_metrics import FleetMetrics
 from pointsman.ledger.series import UNKNOWN, Counts, Maker, Share
-from pointsman.types import Outcome, Request, World
+from pointsman.types import Outcome, World
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300)
@@ -31,9 +31,12 @@ RECENT = 1000
 
 
 class Metrics:
-    """A sink. `models` are the configured ids; `world` is called on every scrape; the parts by name take events."""
+    """A sink. `models` are the configured ids; `world` and `in_flight` are called on every scrape; the parts by name
+    take events."""
 
-    def __init__(self, models: Iterable[str], world: Callable[[], World], version: str) -> None:
+    def __init__(
+        self, models: Iterable[str], world: Callable[[], World], version: str, in_flight: Callable[[], int] = int
+    ) -> None:
         self._models: frozenset[str] = frozenset()
         self.registry = CollectorRegistry()
         self._make = make = Maker(self.registry)
@@ -43,10 +46,9 @@ class Metrics:
         self.cache = CacheMetrics(make)
         self._make_counters(make)
         self._make_histograms(make)
-        self._in_flight = 0
         Gauge(
             "agent_router_requests_in_flight", "Requests that have not ended yet", registry=self.registry
-        ).set_function(lambda: self._in_flight)
+        ).set_function(in_flight)
         self._shares: dict[str, Share] = {}
         self._rate = Gauge(
             "agent_router_fallback_rate",
@@ -118,12 +120,8 @@ class Metrics:
             self._shares[model] = Share(RECENT)
             self._rate.labels(model).set_function(self._shares[model].value)
 
-    def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
-        self._in_flight += 1
-
     def closed(self, outcome: Outcome) -> None:
         """One Outcome, in about ten updates."""
-        self._in_flight -= 1
         model, task, signals = self._label(outcome.model_id), outcome.task, outcome.signals
         self._requests[model, task, outcome.status] += 1
         self._overhead_s.observe(outcome.overhead_s)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pointsman.ledger.buckets import Buckets, SeriesView
 from pointsman.ledger.lines import Event
 from pointsman.redact import Redactor
-from pointsman.types import Outcome, Request, Value
+from pointsman.types import Outcome, Value
 
 T = TypeVar("T")
 
@@ -56,22 +56,21 @@ class Ring(Generic[T]):
 
 
 class Recent:
-    """A sink, and a listener of the log. `unix`: seconds since 1970; `hide`: what no event may say."""
+    """A sink, and a listener of the log. `unix`: seconds since 1970; `hide`: what no event may say; `in_flight`: how
+    many requests there are."""
 
-    def __init__(self, unix: Callable[[], float], hide: Redactor | None = None) -> None:
+    def __init__(
+        self, unix: Callable[[], float], hide: Redactor | None = None, in_flight: Callable[[], int] = int
+    ) -> None:
         self._unix = unix
         self._hide = hide or Redactor()
         self.outcomes: Ring[Outcome] = Ring(MOST_OUTCOMES)
         self.events: Ring[Told] = Ring(MOST_EVENTS)
-        self.in_flight = 0
+        self.in_flight = in_flight
         self._buckets = Buckets()
-
-    def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
-        self.in_flight += 1
 
     def closed(self, outcome: Outcome) -> None:
         """Keep it and count it."""
-        self.in_flight -= 1
         self.outcomes.add(outcome)
         self._buckets.add(outcome)
 
@@ -89,4 +88,4 @@ class Recent:
         return self._buckets.view(self._unix())
 
     def __repr__(self) -> str:
-        return f"Recent({self.outcomes!r}, {self.events!r}, {self.in_flight} in flight)"
+        return f"Recent({self.outcomes!r}, {self.events!r}, {self.in_flight()} in flight)"

@@ -27,6 +27,7 @@ class Facts(Value, frozen=True):
     routing_enabled: bool
     ab_test_ratio: float | None
     tenant: str | None = None
+    in_flight: int = 0
 
 
 class GroupReport(Value, frozen=True):
@@ -97,7 +98,7 @@ def report_of(tally: Tally, facts: Facts) -> Report:
         ab_test_ratio=facts.ab_test_ratio,
         routing_enabled=facts.routing_enabled,
         since_unix_s=tally.since_unix_s,
-        in_flight=tally.in_flight,
+        in_flight=facts.in_flight,
         baseline_model=facts.baseline_model or None,
         average_latency_interval_ms=_pair(normal(total.answers, total.latency_s, total.latency_s2), 1000),
         success_rate=_share(total.successes, total.requests),

@@ -5,10 +5,10 @@ a copy. Latencies are those of requests a model answered: a refusal or a kept an
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pointsman.ledger.reading import STATUSES
-from pointsman.types import Outcome, Request, Value
+from pointsman.types import Outcome, Value
 
 WINDOW = 1000
 UNKNOWN = "unknown"
@@ -60,14 +60,14 @@ class _Tally:
 
 
 class Stats:
-    """A sink. `models` are the configured ids; anything else counts as `unknown`."""
+    """A sink. `models` are the configured ids; anything else counts as `unknown`. `in_flight`: how many there are."""
 
-    def __init__(self, models: Iterable[str], since_unix_s: float) -> None:
+    def __init__(self, models: Iterable[str], since_unix_s: float, in_flight: Callable[[], int] = int) -> None:
         self._since_unix_s = since_unix_s
         self._tallies = {model_id: _Tally() for model_id in (*models, UNKNOWN)}
         self._by_status = dict.fromkeys(STATUSES, 0)
         self._latencies_s: deque[float] = deque(maxlen=WINDOW)
-        self._in_flight = 0
+        self._in_flight = in_flight
         self._fallbacks = 0
         self._prompt_tokens = 0
         self._completion_tokens = 0
@@ -80,11 +80,7 @@ class Stats:
         for model_id in known:
             self._tallies.setdefault(model_id, _Tally())
 
-    def opened(self, request: Request) -> None:  # noqa: ARG002  # a sink's signature
-        self._in_flight += 1
-
     def closed(self, outcome: Outcome) -> None:
-        self._in_flight -= 1
         self._by_status[outcome.status] += 1
         tally = self._tallies.get(outcome.model_id) or self._tallies[UNKNOWN]
         tally.requests += 1
@@ -105,7 +101,7 @@ class Stats:
         return Statistics(
             since_unix_s=self._since_unix_s,
             total_requests=total,
-            in_flight=self._in_flight,
+            in_flight=self._in_flight(),
             fallbacks=self._fallbacks,
             by_status=tuple(self._by_status.items()),
             models=tuple(
@@ -126,7 +122,7 @@ class Stats:
         )
 
     def __repr__(self) -> str:
-        return f"Stats({sum(self._by_status.values())} requests, {self._in_flight} in flight)"
+        return f"Stats({sum(self._by_status.values())} requests, {self._in_flight()} in flight)"
 
 
 def _quantile_ms(ordered_s: list[float], share: float) -> float:

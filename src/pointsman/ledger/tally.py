@@ -120,7 +120,6 @@ class Tally:
     def __init__(self, models: Iterable[str], unix: Callable[[], float]) -> None:
         self._models = tuple(models)
         self._unix = unix
-        self.in_flight = 0
         self.reset()
 
     def reset(self) -> None:
@@ -137,11 +136,7 @@ class Tally:
         self._models = tuple(dict.fromkeys((*self._models, *models)))
         self.groups().models.know(self._models)
 
-    def opened(self) -> None:
-        self.in_flight += 1
-
     def closed(self, outcome: Outcome, spent: Spent) -> None:
-        self.in_flight -= 1
         self.by_status[outcome.status] += 1
         self.by_cache[outcome.cache] += 1
         self.fallbacks += bool(outcome.fallback_from)
@@ -174,7 +169,7 @@ class Tally:
         return self._groups
 
     def __repr__(self) -> str:
-        return f"Tally({sum(self.by_status.values())} requests, {self.in_flight} in flight)"
+        return f"Tally({sum(self.by_status.values())} requests)"
 
 
 def _arm(assignment: Assignment | None) -> str:

@@ -58,7 +58,7 @@ async def tell(look: Look, clock: Clock, after: int, after_event: int) -> AsyncI
         news = News(
             at_unix_s=clock.unix(),
             last=after,
-            in_flight=recent.in_flight,
+            in_flight=recent.in_flight(),
             rows=tuple(row_of(number, outcome) for number, outcome in found),
             events=told,
             fleet=look.fleet() if told or ticks % TICKS_A_FLEET == 0 else None,
