@@ -10,6 +10,7 @@ two hints are worth more than one and none is worth more than certainty; each la
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import prod
+from operator import itemgetter
 from typing import NamedTuple
 
 from pointsman.types import Scored
@@ -63,14 +64,13 @@ def ranked(
 ) -> Scored:
     """Odds normalised: best label first, behind it all others or those of at least 1 %. Ties go to the first named."""
     total = sum(odds.values())
-    order = sorted(odds.items(), key=lambda item: -item[1])
-    (label, best), rest = order[0], order[1:] if is_complete else order[1:4]
+    (label, best), *rest = sorted(odds.items(), key=itemgetter(1), reverse=True)
+    if not is_complete:
+        rest = [(name, value) for name, value in rest[:3] if value / total >= 0.01]
     return Scored(
         label=label,
         p=round(best / total, 4),
-        alternatives=tuple(
-            (name, round(value / total, 4)) for name, value in rest if is_complete or value / total >= 0.01
-        ),
+        alternatives=tuple([(name, round(value / total, 4)) for name, value in rest]),
         evidence=evidence(label),
     )
 

@@ -165,14 +165,15 @@ def oddities(reading: Reading, language: Scored, is_ours: bool, is_ruled: bool, 
     words = reading.words
     chars, count = max(min(len(reading.last), LOOKED_AT_CHARS), 1), max(len(words), 1)
     sizes = list(map(len, words)) or [0]
+    letters = sum(sizes)
     is_known = language.label != "und"
     return [
         language.p if is_ours else 0.0,
         language.p if is_known and not is_ours else 0.0,
         0.0 if is_known else 1.0,
-        max(0.0, 1.0 - (sum(sizes) + count) / chars),
+        max(0.0, 1.0 - (letters + count) / chars),
         min(max(sizes), LONGEST_CHARS) / LONGEST_CHARS,
-        min(sum(sizes) / count / 12, 2.0),
+        min(letters / count / 12, 2.0),
         len(set(words)) / count,
         log1p(len(words)) / 5,
         sum(map(str.isdigit, words)) / count,
@@ -197,6 +198,8 @@ _NONE = [0.0] * len(KINDS)
 
 def _strengths(votes: Sequence[Vote], labels: Sequence[str]) -> list[float]:
     """Per label what its votes come to, by noisy-or as in `evidence`."""
+    if not votes:
+        return [0.0] * len(labels)
     missed = dict.fromkeys(labels, 1.0)
     for label, strength, _ in votes:
         missed[label] *= 1.0 - min(strength, STRONGEST)

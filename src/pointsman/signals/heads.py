@@ -108,7 +108,7 @@ class Heads:
         or data without a question, as trained on noise made for it."""
         odds = sum(map(mul, self._odd, oddities)) + self._odd[-1]
         if places := self._places(words[:MOST_STRANGE]):
-            odds += float(self._memory[places, STRANGE].sum()) / len(places)
+            odds += float(self._memory.take(places, axis=0)[:, STRANGE].sum()) / len(places)
         return _sigmoid(odds)
 
     def is_sure(self, said: Said) -> bool:
@@ -124,7 +124,7 @@ class Heads:
             return np.zeros((0, COLUMNS), np.float32)
         share = np.array(weights, np.float32)
         share *= 1.0 / np.sqrt(np.dot(share, share))
-        return self._memory[self._places(words)] * share[:, None]
+        return self._memory.take(self._places(words), axis=0) * share[:, None]
 
     def _places(self, words: Sequence[str]) -> list[int]:
         """Where the memory has these words."""
