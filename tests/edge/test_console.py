@@ -223,7 +223,7 @@ def test_a_request_is_told_and_its_story_holds_no_words() -> None:
         assert story["signals"]["language"]["label"] == row["language"] == "en"
         assert [one["deployment_id"] for one in story["attempts"]] == [row["model_id"]]
         assert not [word for word in SECRET.split() if word in json.dumps([story, found]) and len(word) > 3]
-        assert app.recent.in_flight == 0
+        assert app.recent.in_flight() == 0
         series = (await get(session, f"{url}/console/api/series"))[1]
         assert [bucket["requests"] for bucket in series["buckets"]] == [1]
         books = (await get(session, f"{url}/console/api/statistics"))[1]
