@@ -25,6 +25,7 @@ from pointsman.types_record import Record
 
 KEPT = 10_000
 PATIENCE_S = 2.0
+BLANK = Feedback(request_id="", value=0.0, source="")
 Key = tuple[str, str]
 
 
@@ -135,10 +136,10 @@ class Desk:
 
 
 def _about(outcome: Outcome) -> Judged:
-    """With a blank verdict, to be filled in."""
+    """With a blank verdict, which every verdict replaces."""
     signals, plan = outcome.signals, outcome.plan
     return Judged(
-        feedback=Feedback(request_id=outcome.request_id, value=0.0, source="", tenant=outcome.tenant),
+        feedback=BLANK,
         model_id=outcome.model_id,
         use_case=signals.use_case.label if signals else "",
         intent=signals.intent.label if signals else "",
