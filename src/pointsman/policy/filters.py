@@ -65,7 +65,8 @@ def is_plain(ask: Ask, card: ModelCard) -> bool:
     """Whether the model does what is asked, and the request states nothing else: no gate of OF_REQUEST stops it."""
     return (
         ask.kind in card.kinds
-        and not (ask.models or ask.is_spoken or card.requires)
+        and not (ask.is_spoken or card.requires)
+        and (not ask.models or card.id in ask.models)
         and (card.tools or not ask.needs_tools)
         and {*ask.inputs}.issubset(card.inputs)
         and {*ask.outputs}.issubset(card.outputs)

@@ -63,19 +63,21 @@ class Router:
     ) -> None:
         """`judge`: what graded answers say of a request; default: what the profile says of its words."""
         self.cards = cards_of(settings)
-        self._settings = settings
+        self._aliases = settings.aliases
+        self._routing = routing = settings.routing
         self._by_id = {card.id: card for card in self.cards}
         self._judge = judge or (None if profile is None else _judge_of(profile, self._by_id))
         self._ids = tuple(self._by_id)
-        self._objectives = tuple(settings.routing.objectives)
+        self._objectives = tuple(routing.objectives)
         self._default = default_model_of(settings)
-        self._weights = weights_by_strategy(settings.routing)
+        self._all_in_order = self._with_all((self._default,))
+        self._weights = weights_by_strategy(routing)
         self._rows = {
             label: tuple(settings.aliases.get(name, name) for name in names)
-            for label, names in settings.routing.use_cases.items()
+            for label, names in routing.use_cases.items()
         }
         # The named model and who stands in for it, in order; empty where nobody does.
-        self._chains = {name: (name, *stand_ins) for name, stand_ins in settings.routing.fallbacks.items() if stand_ins}
+        self._chains = {name: (name, *stand_ins) for name, stand_ins in routing.fallbacks.items() if stand_ins}
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The ranked plan, with a reason for every place in it.
@@ -93,16 +95,16 @@ class Router:
 
         With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
         """
-        named = read_name(request.model, request.kind, self._ids, self._settings.aliases, self._objectives)  # 1
-        objective = self._settings.routing.objectives.get(named.objective)
+        named = read_name(request.model, request.kind, self._ids, self._aliases, self._objectives)  # 1
+        objective = self._routing.objectives.get(named.objective)
         request = request if objective is None else limited(request, objective)
-        strategy = request.limits.strategy or self._settings.routing.strategy
+        strategy = request.limits.strategy or self._routing.strategy
         if strategy not in STRATEGIES:
             why = f"`{clipped(strategy)}` is not a strategy; use one of {', '.join(STRATEGIES)}."
-            return _refused(world, self._settings.routing.strategy, "invalid_value", why)
+            return _refused(world, self._routing.strategy, "invalid_value", why)
         if not named.is_known:
             return _refused(world, strategy, "model_not_found", named.why)
-        is_off = not (self._settings.routing.enabled or named.model_id)
+        is_off = not (self._routing.enabled or named.model_id)
         strategy = FIXED if is_off else strategy
         ask = self._ask(request, signals, world, strategy, is_off)
         able, rejected = self._gate(ask, named, world)  # 2
@@ -131,12 +133,18 @@ class Router:
 
     def _ask(self, request: Request, signals: Signals, world: World, strategy: str, is_off: bool) -> Ask:
         use_case, label = labels_of(request, signals)
-        order = (self._default,) if is_off else self._rows.get(label) or self._rows.get(use_case, ())
-        if strategy == FIXED:  # a fixed order leaves nobody without a place
-            order += tuple(name for name in self._ids if name not in order)
-        unsure = is_unsure(request, signals, self._settings.routing.abstain_below)
+        if is_off:
+            order = self._all_in_order
+        else:
+            order = self._rows.get(label) or self._rows.get(use_case, ())
+            order = self._with_all(order) if strategy == FIXED else order
+        unsure = is_unsure(request, signals, self._routing.abstain_below)
         judged = NOT_JUDGED if is_off or self._judge is None else self._judge(request, signals)
         return needs_of(request, signals, world, order, self._default if unsure else "", judged)
+
+    def _with_all(self, order: tuple[str, ...]) -> tuple[str, ...]:
+        """A fixed order leaves nobody without a place."""
+        return order + tuple(name for name in self._ids if name not in order)
 
     def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
         wanted, why_not = self._wanted(named)
@@ -161,7 +169,7 @@ class Router:
         """The models that the request's name leaves, and why not the others."""
         if named.model_id:
             return self._chains.get(named.model_id) or (named.model_id,), f"is not `{named.model_id}`"
-        objective = self._settings.routing.objectives.get(named.objective)
+        objective = self._routing.objectives.get(named.objective)
         if objective is None or not objective.models:
             return self._by_id, ""
         return objective.models, f"is none of the models of `{named.objective}`"
@@ -174,7 +182,7 @@ class Router:
 
     def _score(self, ask: Ask, able: Open, strategy: str, world: World, objective: str = "") -> list[Candidate]:
         weights: Weights = self._weights[objective or strategy, ask.complexity]
-        if self._settings.routing.bandit.enabled and strategy not in INDIFFERENT:
+        if self._routing.bandit.enabled and strategy not in INDIFFERENT:
             return [score(ask, card, view, weights, _learned(ask, card, view, weights, world)) for card, view in able]
         if strategy != ROUND_ROBIN:
             return [score(ask, card, view, weights) for card, view in able]
@@ -185,7 +193,7 @@ class Router:
 
     def _explored(self, plan: Plan, request: Request, world: World) -> Plan:
         """A conversation under way stays where it is, and an experiment's models are the experiment's."""
-        settings = self._settings.routing.bandit
+        settings = self._routing.bandit
         if not settings.enabled or plan.strategy in INDIFFERENT or world.held_by or len(plan.candidates) < 2:
             return plan
         under_test = {model_id for trial in world.experiments for model_id in (trial.control, trial.treatment)}
@@ -219,7 +227,7 @@ class Router:
         return named.why
 
     def __repr__(self) -> str:
-        return f"Router({len(self.cards)} models, {self._settings.routing.strategy})"
+        return f"Router({len(self.cards)} models, {self._routing.strategy})"
 
 
 def _judge_of(profile: QualityProfile, configured: Collection[str]) -> Callable[[Request, Signals], Judged]:
