@@ -82,12 +82,12 @@ def record(
     breaker: BreakerState, rules: BreakerRules, ok: bool, now_s: float, first_byte_s: float | None = None
 ) -> BreakerState:
     """The breaker after one more outcome; the same object where nothing changed."""
-    mode = mode_at(breaker, now_s)
-    if breaker.forced is not None or mode is Breaker.OPEN:
+    if breaker.forced is not None:
         return breaker
     is_slow = ok and is_slow_call(rules, first_byte_s)
-    if mode is Breaker.HALF_OPEN:
-        return _after_trial(breaker, rules, ok, is_slow, now_s)
+    if breaker.open_until_s is not None:
+        is_open = now_s < breaker.open_until_s
+        return breaker if is_open else _after_trial(breaker, rules, ok, is_slow, now_s)
     is_spotless = not (breaker.failed or breaker.slow or breaker.trips)
     if ok and not is_slow and is_spotless and breaker.seen == rules.window:
         return breaker

@@ -306,6 +306,8 @@ def _drowsy_at_s(d: Deployment) -> float:
 
 
 def _leaves_at_s(d: Deployment) -> float:
+    if d.spec.ttl_s is None and d.spec.sleep_after_s is None:
+        return INFINITY
     return min(_unused_until_s(d, d.spec.ttl_s), _drowsy_at_s(d))
 
 
