@@ -95,9 +95,11 @@ class WordModel:
         owners: list[str] = []
         shares: list[float] = []
         for word in words:
-            own = known(word)
-            found = [own] if own else [row for piece in pieces_of(word, self._sizes) if (row := find(piece))]
-            if found:
+            if own := known(word):
+                rows.append(own)
+                owners.append(word)
+                shares.append(1.0)
+            elif found := [row for piece in pieces_of(word, self._sizes) if (row := find(piece))]:
                 rows += found
                 owners += [word] * len(found)
                 shares += [len(found) ** PIECE_POWER] * len(found)

@@ -31,6 +31,7 @@ PER_TURN, PER_TOOL_CHAR = 6, 1 / 3.0
 PER_MEDIUM = {Modality.IMAGE: 500, Modality.VIDEO: 4000, Modality.AUDIO: 500, Modality.TEXT: 1000}
 SAMPLE_CHARS, SAMPLES = 600, 6
 
+_ASCII = re.compile(r"[\x00-\x7f]+")
 _DIGITS, _BREAKS = b"0123456789", b"\n\r\t"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "
 
@@ -78,13 +79,12 @@ def text_tokens(text: str) -> float:
 def _counted(text: str) -> float:
     if text.isascii():
         return _ascii(text.encode())
-    total, plain = 0.0, []
-    for char, count in Counter(text).items():
-        if char < "\x80":
-            plain.append(char * count)
-        else:
+    plain, total = text.encode("ascii", "ignore"), 0.0
+    rest = _ASCII.sub("", text) if len(plain) > len(text) // 2 else text  # plain but for a curly quote, say
+    for char, count in Counter(rest).items():
+        if char > "\x7f":
             total += count / CHARS_PER_TOKEN.get(script_of(char), OTHER_CHARS_PER_TOKEN)
-    return total + _ascii("".join(plain).encode())
+    return total + _ascii(plain)
 
 
 def _ascii(text: bytes) -> float:
