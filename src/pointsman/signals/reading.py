@@ -22,14 +22,16 @@ FEWEST_CODE_LINES = 2
 FEWEST_WORDS = 2  # an instruction of fewer words is none: then what stands beside it counts
 
 _FENCE = "```"
-# A line that is code though no fence says so; ASCII only, so that no sentence in another script is lost.
+# A line that is code though no fence says so; ASCII only, so that no sentence in another script is lost. Possessive and
+# atomic where giving back could not help: a long line of prose is walked once an alternative.
 _CODE_LINE = re.compile(
     r"^(?=[\x09\x20-\x7e]*+$)[ \t]*+(?:"
     r"(?:def|class|fn|func|public|private|static|const|let|var|void|int)\s+\w+.*[({=:;]"
     r"|(?:import|from)\s+[\w.]+(?:\s+import\b.*)?|#include\b.*"
     r"|(?:for|while|if|elif|else|try|except|with)\b.*[:{]|return\b.*[;()]"
-    r"|(?:print|printf|console\.log|System\.out)\w*\(.*|[\w., \[\]]{1,80}[+*/-]?=(?!=)\s*\S.*"
-    r"|.*[;{}]|@\w+.*|[)\]}]+[;,]?|(?:SELECT|INSERT|UPDATE|CREATE|FROM|WHERE)\b.*|[$>#]\s\w+.*|</?\w+[^<>]*>.*"
+    r"|(?:print|printf|console\.log|System\.out)\w*\(.*|[\w., \[\]]{1,80}+[+*/-]?=(?!=)\s*\S.*"
+    r"|(?>.*[^ \t\n])(?<=[;{}])|@\w+.*|[)\]}]+[;,]?|(?:SELECT|INSERT|UPDATE|CREATE|FROM|WHERE)\b.*|[$>#]\s\w+.*"
+    r"|</?\w+[^<>]*>.*"
     r")[ \t]*$",
     re.MULTILINE,
 )
