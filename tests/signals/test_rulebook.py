@@ -1,6 +1,8 @@
 """Phrases in any script, and what any, all and none mean."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pointsman.settings import RuleSet, RuleSettings
 from pointsman.signals.lexis import folded, words_of
@@ -24,6 +26,9 @@ def found(phrase: str, text: str) -> bool:
         ("don't", "don’t"),
         ("prov*", "it was proven"),
         ("lip sync*", "a lip syncing app"),
+        ("synthesi* speech", "to synthesise speech"),
+        ("pa*", "a parrot"),
+        ("ab* pro* cd*", "abx proven cdy"),
         ("कोड", "यह कोड।"),
         ("निबंध लिख*", "एक निबंध लिखिए"),
         ("நிரூபி*", "இதை நிரூபிக்கவும்"),
@@ -48,6 +53,9 @@ def test_a_phrase_is_found(phrase: str, text: str) -> None:
         ("क", "की"),
         ("c", "c++"),
         ("prov*", "improve"),
+        ("synthesi* speech", "synthesise my speech"),
+        ("synthesi* speech", "synthesise speeches"),
+        ("ab* pro* cd*", "abx cdy"),
     ],
 )
 def test_a_phrase_is_matched_whole(phrase: str, text: str) -> None:
@@ -57,6 +65,27 @@ def test_a_phrase_is_matched_whole(phrase: str, text: str) -> None:
 def test_phrases_that_begin_alike_are_all_found() -> None:
     phrases = Phrases(["what is", "what is the", "what", "wha*", "is the time"])
     assert phrases.find("what is the time".split(), "what is the time") == {0, 1, 2, 3, 4}
+
+
+LETTERS = st.text("ab", min_size=1, max_size=4)
+STEMS = st.builds(str.__add__, LETTERS, st.sampled_from(("", "*")))
+
+
+def said(phrase: str, words: list[str]) -> bool:
+    """As a phrase is meant, tried at every place."""
+    wanted = phrase.split()
+    runs = (words[at : at + len(wanted)] for at in range(len(words) - len(wanted) + 1))
+    return any(all(map(meant, wanted, run)) for run in runs)
+
+
+def meant(wanted: str, word: str) -> bool:
+    return word.startswith(wanted[:-1]) if wanted.endswith("*") and len(wanted) > 2 else word == wanted.rstrip("*")
+
+
+@given(st.lists(st.lists(STEMS, min_size=1, max_size=3).map(" ".join), max_size=12), st.lists(LETTERS, max_size=12))
+def test_what_is_found_is_what_was_said(phrases: list[str], words: list[str]) -> None:
+    wanted = {number for number, phrase in enumerate(phrases) if said(phrase, words)}
+    assert Phrases(phrases).find(words, " ".join(words)) == wanted
 
 
 def rule(*, any: str = "", all: str = "", none: str = "") -> RuleSettings:  # noqa: A002  # the settings' own names
