@@ -4,7 +4,7 @@ Knows: ids, aliases, the names by which OpenAI's clients call its audio models. 
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -31,7 +31,7 @@ class Named(Value, frozen=True):
 
 
 def read_name(
-    name: str, kind: Kind, ids: tuple[str, ...], aliases: Mapping[str, str], objectives: tuple[str, ...] = ()
+    name: str, kind: Kind, ids: Collection[str], aliases: Mapping[str, str], objectives: tuple[str, ...] = ()
 ) -> Named:
     """1 `auto` → all. 2 model id → that one. 3 alias → its model. 4 objective → all, chosen its way. 5 OpenAI's audio
     names → all. 6 unknown."""

@@ -67,7 +67,6 @@ class Router:
         self._routing = routing = settings.routing
         self._by_id = {card.id: card for card in self.cards}
         self._judge = judge or (None if profile is None else _judge_of(profile, self._by_id))
-        self._ids = tuple(self._by_id)
         self._objectives = tuple(routing.objectives)
         self._default = default_model_of(settings)
         self._all_in_order = self._with_all((self._default,))
@@ -95,7 +94,7 @@ class Router:
 
         With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
         """
-        named = read_name(request.model, request.kind, self._ids, self._aliases, self._objectives)  # 1
+        named = read_name(request.model, request.kind, self._by_id, self._aliases, self._objectives)  # 1
         objective = self._routing.objectives.get(named.objective)
         request = request if objective is None else limited(request, objective)
         strategy = request.limits.strategy or self._routing.strategy
@@ -144,7 +143,7 @@ class Router:
 
     def _with_all(self, order: tuple[str, ...]) -> tuple[str, ...]:
         """A fixed order leaves nobody without a place."""
-        return order + tuple(name for name in self._ids if name not in order)
+        return order + tuple(name for name in self._by_id if name not in order)
 
     def _gate(self, ask: Ask, named: Named, world: World) -> tuple[Open, tuple[Rejected, ...]]:
         wanted, why_not = self._wanted(named)
