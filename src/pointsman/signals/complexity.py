@@ -6,7 +6,9 @@ Comparisons, proofs, designs, many parts and many constraints are high; a look-u
 what neither speaks for is medium. A rule for low counts less the longer the request is: "what is …" may open an essay.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 from pointsman.signals.evidence import Vote
 from pointsman.signals.reading import Reading
@@ -57,7 +59,7 @@ def _shortness(chars: int) -> float:
 
 
 def _by_size(chars: int, reading: Reading, shape: Shape) -> Iterator[Vote]:
-    label, strength = next(row[1:] for row in reversed(BY_LENGTH) if chars >= row[0])
+    _, label, strength = BY_LENGTH[bisect_right(BY_LENGTH, chars, key=itemgetter(0)) - 1]
     if chars and not (reading.code and label == LOW):
         yield Vote(label, strength, f"{chars} characters")
     if shape.items >= MANY_ITEMS:
