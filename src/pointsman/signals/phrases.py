@@ -1,8 +1,8 @@
 """Many phrases found in one pass.
 
 Knows: which word each phrase waits for. Does not know: what a phrase speaks for.
-Method: every phrase waits for one of its words, the one that fewest others have; what waits for a word that was said
-is looked for. So a text costs the set of its words and a few searches, whatever the number of phrases.
+Method: every phrase waits for one of its words, the one that fewest others have, and then for one more; only what waits
+for words that were said is looked for. So a text costs the set of its words and a few searches, however many phrases.
 
 A phrase is matched whole and caseless, word after word. `prov*` matches every word that starts with `prov`. Where words
 are not separated (Chinese, Thai …), and for phrases without letters (`=>`), the phrase is found anywhere in the text.
@@ -27,11 +27,19 @@ class Word(NamedTuple):
     letters: str
     is_stem: bool
 
+    @property
+    def clue(self) -> str:
+        """What is said wherever the word is."""
+        if not self.is_stem:
+            return self.letters
+        return self.letters[:OPENING] if len(self.letters) >= OPENING else ALWAYS
+
 
 class Awaiting(NamedTuple):
-    """What a line of words, with a space on either side of each, holds where the phrase was said. `pattern`: where a
-    word follows on a stem, `line` is but the beginning of it."""
+    """What a line of words, with a space on either side of each, holds where the phrase was said. `also`: a clue that
+    is said too. `pattern`: where a word follows on a stem, `line` is but the beginning of it."""
 
+    also: str
     line: str
     pattern: re.Pattern[str] | None
     number: int
@@ -45,24 +53,27 @@ class Phrases:
         self._awaiting: dict[str, list[Awaiting]] = {}
         clean = [folded(phrase).strip() for phrase in phrases]
         cut = [_cut(phrase) for phrase in clean]
-        shared = Counter(word.letters for words in cut for word in words)
+        shared = Counter(word.clue for words in cut for word in words)
         for number, (phrase, words) in enumerate(zip(clean, cut, strict=True)):
             if words:
-                self._awaiting.setdefault(_key(words, shared), []).append(_awaiting(words, number))
+                first, *others = sorted(words, key=lambda word: (word.is_stem, shared[word.clue]))
+                one = _awaiting(words, others[0].clue if others else ALWAYS, number)
+                self._awaiting.setdefault(first.clue, []).append(one)
             elif phrase:
                 self._anywhere.append((phrase.rstrip("*") or phrase, number))
 
     def __repr__(self) -> str:
-        return f"Phrases({len(self._awaiting)} words awaited, {len(self._anywhere)} phrases anywhere)"
+        return f"Phrases({len(self._awaiting)} clues awaited, {len(self._anywhere)} phrases anywhere)"
 
     def find(self, words: Sequence[str], text: str) -> set[int]:
         """The numbers of all phrases in these words; `text` is the folded text they were cut from."""
         found = {number for phrase, number in self._anywhere if phrase in text}
-        said = set(words)
         line = f" {' '.join(words)} "
-        for key in self._awaiting.keys() & {ALWAYS, *said, *(word[:OPENING] for word in said)}:
-            for phrase, pattern, number in self._awaiting[key]:
-                if phrase in line and (pattern is None or pattern.search(line)):
+        said = {ALWAYS, *words}
+        said.update([word[:OPENING] for word in said])
+        for clue in self._awaiting.keys() & said:
+            for also, phrase, pattern, number in self._awaiting[clue]:
+                if also in said and phrase in line and (pattern is None or pattern.search(line)):
                     found.add(number)
         return found
 
@@ -79,17 +90,9 @@ def _cut(phrase: str) -> list[Word]:
     return cut
 
 
-def _key(words: Sequence[Word], shared: Counter[str]) -> str:
-    """What is said wherever the phrase is: the whole word that fewest phrases share, else a stem's first letters."""
-    if whole := [word.letters for word in words if not word.is_stem]:
-        return min(whole, key=shared.__getitem__)
-    stem = max((word.letters for word in words), key=len)
-    return stem[:OPENING] if len(stem) >= OPENING else ALWAYS
-
-
-def _awaiting(words: Sequence[Word], number: int) -> Awaiting:
+def _awaiting(words: Sequence[Word], also: str, number: int) -> Awaiting:
     line = "".join(f" {word.letters}" for word in words) + ("" if words[-1].is_stem else " ")
     if not any(word.is_stem for word in words[:-1]):
-        return Awaiting(line, None, number)
+        return Awaiting(also, line, None, number)
     pattern = "".join(f" {re.escape(letters)}{'[^ ]*' if is_stem else ''}" for letters, is_stem in words)
-    return Awaiting(f" {words[0].letters}", re.compile(pattern if words[-1].is_stem else f"{pattern} "), number)
+    return Awaiting(also, f" {words[0].letters}", re.compile(pattern if words[-1].is_stem else f"{pattern} "), number)
