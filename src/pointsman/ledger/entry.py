@@ -14,7 +14,7 @@ from msgspec import UNSET
 from pointsman.clock import Clock
 from pointsman.ledger.conversations import conversation_of
 from pointsman.ledger.prompts import Prompts
-from pointsman.ledger.reading import answered_by, confidence_of, ending_of, experiment_of, fallback_from
+from pointsman.ledger.reading import answered_by, ending_of, experiment_of, fallback_from
 from pointsman.ledger.usage import estimate_of_body, usage_of
 from pointsman.ledger.watch import WatchedEvents
 from pointsman.types import Attempt, Outcome, Plan, Reply, Request, RoutingMetadata, Signals, Usage, Value, World
@@ -217,7 +217,7 @@ class Entry:
             use_case=signals.use_case.label,
             language=signals.language.label,
             complexity=signals.complexity.label,
-            confidence=round(confidence_of(signals), 4),
+            confidence=round(signals.task.p, 4),
             fallback_used=not self._found.model_id and bool(fallback_from(self._plan, model_id)),
             attempts=len(self._attempts),
             cache=self._found.how,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pointsman.errors import DRAINING, TABLE, PointsmanError
 from pointsman.ledger.watch import WatchedEvents
-from pointsman.types import Attempt, Plan, Signals
+from pointsman.types import Attempt, Plan
 
 STATUSES = ("success", "client_error", "refused", "error", "client_closed")
 REFUSALS = frozenset({"rate_limit_exceeded", "queue_full", "out_of_memory_budget", "draining"})
@@ -70,11 +70,6 @@ def status_of(code: str) -> str:
     if code in REFUSALS:
         return "refused"
     return "client_error" if TABLE[code].http_status < 500 else "error"
-
-
-def confidence_of(signals: Signals) -> float:
-    """How sure the classifier is of the task."""
-    return signals.task.p
 
 
 def answered_by(attempts: tuple[Attempt, ...] | list[Attempt]) -> str:
