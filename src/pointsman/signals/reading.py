@@ -36,7 +36,7 @@ _CODE_LINE = re.compile(
     re.MULTILINE,
 )
 _INLINE_CODE = re.compile(r"`([^`\n]{1,300})`")
-_QUOTED = re.compile(r'(?<![\w])"([^"\n]{6,600})"|“([^”\n]{6,600})”|«([^»\n]{6,600})»')
+_QUOTED = re.compile(r'"(?<!\w")([^"\n]{6,600})"|“([^”\n]{6,600})”|«([^»\n]{6,600})»')
 _QUOTED_LINE = re.compile(r"^[ \t]{0,3}>.*$", re.MULTILINE)
 _LINK = re.compile(r"https?://\S+|www\.\S+|(?<![\w.+-])[\w.+-]{1,64}@[\w.-]{1,255}")
 _OBJECT = re.compile(r"\A([^:\n]{3,160}?):\s+(\S.*)\Z", re.DOTALL)

@@ -2,7 +2,7 @@
 
 Knows: fences, stack traces, file names, operators, formulas, numbers. Does not know: keywords of any human language.
 Every pattern is linear; the text it is given is capped by `reading`. What starts at a word's edge or a line's stands in
-one group of its pattern, so that one test rules all of it out.
+one group of its pattern, so that one test rules all of it out; what can name its first character does, and is leapt to.
 """
 
 import re
@@ -42,7 +42,7 @@ _TRACE_CLUES = (
 )  # fmt: skip
 _SIGN = re.compile(r"[=;(){}\[\]<>#@&|:]")
 _FIGURE = re.compile(r"[\d^\\$=(∑∏∫√∂∇∞≤≥≠≈∈∉⊂⊆∪∩∀∃⇒⇔±×÷π]")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"\d\d*(?:[.,]\d+)*")
 _ITEM = re.compile(r"\n[ \t]{0,8}(?:[-*•]|\d{1,2}[.)])[ \t]")
 
 

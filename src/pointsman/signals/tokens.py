@@ -41,7 +41,7 @@ MORE_FOR = {Intent.CODE: 150, Intent.REASONING: 150}
 LONG_ANSWER, SHORT_ANSWER, LONGEST_ANSWER = 700, 40, 8000
 NATIVE_FACTOR = 2  # an answer in an Indian script takes more tokens for the same words
 _UNITS = {"word": 1.4, "शब्द": 1.4, "sentence": 25, "line": 15, "paragraph": 120, "page": 600}
-_STATED = re.compile(r"(\d{1,5})[ -]{0,2}(word|sentence|line|paragraph|page|शब्द)")
+_STATED = re.compile(r"(\d\d{0,4})[ -]{0,2}(word|sentence|line|paragraph|page|शब्द)")
 _LONG_FORMS = frozenset(
     "essay article story blog report chapter speech nibandh kahani निबंध कहानी लेख कथा गोष्ट রচনা গল্প নিবন্ধ નિબંધ વાર્તા "
     "ਲੇਖ ਕਹਾਣੀ கட்டுரை கதை వ్యాసం కథ ಪ್ರಬಂಧ ಕಥೆ ഉപന്യാസം കഥ".split()
