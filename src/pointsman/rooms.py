@@ -135,7 +135,7 @@ class Rooms:
         self.visitors = 0
         self.left: Callable[[], None] = _nothing
         server = settings.server
-        self.router = Assigner(Router(settings, prepared.profile), settings.routing.objectives)
+        self.router = Assigner(Router(settings, prepared.profile), settings.routing)
         dispatcher = Dispatcher(
             ground.fleet,
             cast("Mapping[str, Backend]", ground.fleet.backends),  # the fleet never calls those it was given

@@ -259,9 +259,11 @@ class EncoderSettings(Section):
 class RoutingSettings(Section):
     """How a request is understood and which model it goes to."""
 
-    enabled: bool = Field(True, description="false: `auto` always means `default_model`.")
+    enabled: bool = Field(True, description="false: `auto` always means `default_model`, and experiments rest.")
     default_model: Id | None = Field(
-        None, description="Model for `auto` where nothing else speaks; default: the first chat model."
+        None,
+        description="Model for `auto` where nothing else speaks; default: the first chat model, with routing off the "
+        "large one of a small/large pair.",
     )
     strategy: Strategy = Field("balanced", description="What ranks the candidates that can answer.")
     weights: Mapping[Annotated[str, *words.one_of(STRATEGIES)], StrategyWeights] = Field(

@@ -16,12 +16,13 @@ from pointsman.types_trial import Trial
 
 MODELS = "models: [{id: 3b, backend: openai, url: 'http://a'}, {id: 8b, backend: openai, url: 'http://b'}]"
 PAIR = Trial(name="pair", kind="small_large", control="8b", treatment="3b", ratio=0.5)
+SETTINGS = parse(MODELS)
 BOTH = world(hot("3b"), hot("8b"))
 
 
 def decided(trial: Trial, text: str = "Hello!", complexity: str = "medium", **asked: object) -> Plan:
     present = replace(BOTH, experiments=(trial,))
-    router = Assigner(Router(parse(MODELS)))
+    router = Assigner(Router(SETTINGS), SETTINGS.routing)
     return router.decide(ask(text, **asked), measured(complexity=complexity), present)  # type: ignore[arg-type]  # by name
 
 
@@ -84,9 +85,25 @@ def test_what_the_caller_chose_is_no_experiment() -> None:
     assert decided(replace(PAIR, labels=("general",))).assignment is not None
 
 
+PAIRED = "experiments: [{name: pair, kind: small_large, control: 8b, treatment: 3b}]"
+
+
+@pytest.mark.parametrize(
+    ("file", "model"),
+    [(MODELS, "3b"), (f"{MODELS}\n{PAIRED}", "8b"), (f"{MODELS}\n{PAIRED}\nrouting: {{default_model: 3b}}", "3b")],
+)
+def test_with_routing_off_there_is_no_experiment_and_auto_is_the_large_one(file: str, model: str) -> None:
+    settings = parse(file, environ={"ENABLE_MODEL_ROUTING": "false"})
+    router = Assigner(Router(settings), settings.routing)
+    for trial in (replace(PAIR, ratio=1.0), Trial(name="new", kind="canary", control=model, treatment="8b", ratio=1.0)):
+        plan = router.decide(ask(), measured(complexity="medium"), replace(BOTH, experiments=(trial,)))
+        assert (first(plan), plan.assignment) == (model, None)
+        assert "Experiment" not in plan.reason
+
+
 def test_who_names_an_objective_has_chosen_too() -> None:
     settings = parse(f"{MODELS}\nrouting: {{objectives: {{dear: {{strategy: quality, models: [8b]}}}}}}")
-    router = Assigner(Router(settings), settings.routing.objectives)
+    router = Assigner(Router(settings), settings.routing)
     canary = Trial(name="new", kind="canary", control="8b", treatment="3b", ratio=1.0)
     plan = router.decide(ask(model="dear"), measured(), replace(BOTH, experiments=(canary,)))
     assert (first(plan), plan.assignment) == ("8b", None)
@@ -94,7 +111,7 @@ def test_who_names_an_objective_has_chosen_too() -> None:
 
 def test_a_broken_arm_keeps_its_requests() -> None:
     broken = replace(BOTH, deployments=(replace(hot("3b"), breaker=Breaker.OPEN), hot("8b")))
-    router = Assigner(Router(parse(MODELS)))
+    router = Assigner(Router(SETTINGS), SETTINGS.routing)
     plan = router.decide(ask(), measured(), replace(broken, experiments=(replace(PAIR, ratio=1.0),)))
     assert first(plan) == "8b"
     assert plan.assignment is not None

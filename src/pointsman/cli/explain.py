@@ -60,7 +60,7 @@ def _explained(settings: Settings, request: Request) -> Explanation:
     from pointsman.signals.opinion import load_opinion
 
     routing, world = settings.routing, world_after_start(settings)
-    router = Assigner(Router(settings, profile_or_exit(settings)), settings.routing.objectives)
+    router = Assigner(Router(settings, profile_or_exit(settings)), settings.routing)
     second = SecondStage(E5, load_opinion(routing.abstain_below), routing.encoder, SystemClock())
     classifier = Classifier(routing) if routing.enabled else Unread()
     signals = second.refine_now(request, classifier.measure(request))

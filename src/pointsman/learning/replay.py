@@ -107,7 +107,7 @@ class Replayer:
         self._profile = profile
         self._incumbent = incumbent_of(profile, [model.id for model in settings.models]) if profile else ""
         router = Router(settings, profile, self._judged if profile else None)
-        self._router = Assigner(router, settings.routing.objectives)
+        self._router = Assigner(router, settings.routing)
         self._names = {model.id for model in settings.models} | set(settings.aliases)
         self._trials = tuple(map(_trial, settings.experiments))
         self._said = Judged()

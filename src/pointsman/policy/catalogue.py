@@ -41,9 +41,14 @@ def cards_of(settings: Settings) -> tuple[ModelCard, ...]:
 
 
 def default_model_of(settings: Settings) -> str:
-    """The model for `auto` where nothing else speaks: as configured, else the first that chats about plain text."""
-    if settings.routing.default_model is not None:
-        return settings.routing.default_model
+    """The model for `auto` where nothing else speaks: as configured; with routing off, the large one of a small/large
+    pair; else the first that chats about plain text."""
+    routing = settings.routing
+    if routing.default_model is not None:
+        return routing.default_model
+    pair = next((one for one in settings.experiments if one.kind == "small_large"), None)
+    if pair is not None and not routing.enabled:
+        return pair.control
     cards = cards_of(settings)
     return next((card.id for card in cards if Kind.CHAT in card.kinds and not card.requires), cards[0].id)
 

@@ -11,7 +11,6 @@ treat), so a broken arm cannot hide by answering less.
 
 import hashlib
 import unicodedata
-from collections.abc import Container
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -20,7 +19,7 @@ from pointsman.policy.ask import labels_of
 from pointsman.policy.filters import PASSING
 from pointsman.policy.scores import LAST_RESORT
 from pointsman.policy.whatif import what_if
-from pointsman.settings import AUTO
+from pointsman.settings import AUTO, RoutingSettings
 from pointsman.types import Assignment, Candidate, Complexity, Plan, Request, Signals, WhatIf, World
 from pointsman.types_trial import Trial
 
@@ -56,11 +55,12 @@ class Router(Protocol):
 
 
 class Assigner:
-    """A router that lets experiments have their say. `objectives`: names for a way to choose."""
+    """A router that lets experiments have their say, for as long as routing is on."""
 
-    def __init__(self, router: Router, objectives: Container[str] = ()) -> None:
+    def __init__(self, router: Router, routing: RoutingSettings) -> None:
         self._router = router
-        self._objectives = objectives
+        self._is_on = routing.enabled
+        self._objectives = routing.objectives
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The router's plan, its first candidate changed where an experiment says so.
@@ -73,7 +73,7 @@ class Assigner:
         """
         plan = self._router.decide(request, signals, world)
         is_chosen = request.limits.strategy or request.model in self._objectives
-        if not world.experiments or is_chosen or plan.strategy == LAST_RESORT:
+        if not (world.experiments and self._is_on) or is_chosen or plan.strategy == LAST_RESORT:
             return plan
         for trial in world.experiments:
             if _concerns(trial, request, signals, plan):  # 1
