@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pointsman.settings import load, parse
+from pointsman.edge.doorkeeper import Doorkeeper
+from pointsman.errors import RequestError
+from pointsman.settings import KeySettings, load, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -45,7 +47,7 @@ def deployed(tmp_path: Path) -> Path:
 
 def test_the_settings_of_the_compose_file_are_valid_once_keys_are_made(deployed: Path) -> None:
     secrets = deployed / "secrets"
-    settings = load(secrets / "pointsman.yaml", {})
+    settings = load(secrets / "settings" / "pointsman.yaml", {})
     hashes = {key.name: key.sha256 for key in settings.keys}
     for name in ("caller", "prometheus"):
         key = (secrets / f"{name}.key").read_bytes()
@@ -59,7 +61,7 @@ def test_the_settings_of_the_compose_file_are_valid_once_keys_are_made(deployed:
 
 
 def test_the_model_of_the_gpu_profile_is_ready_to_be_uncommented(deployed: Path) -> None:
-    path = deployed / "secrets" / "pointsman.yaml"
+    path = deployed / "secrets" / "settings" / "pointsman.yaml"
     text = re.sub(r"^  # (- id|  \w)", r"  \1", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     model = parse(text).models[-1]
     command = COMPOSE["services"]["vllm"]["command"]
@@ -67,9 +69,21 @@ def test_the_model_of_the_gpu_profile_is_ready_to_be_uncommented(deployed: Path)
 
 
 def test_keys_that_were_made_are_kept(deployed: Path) -> None:
-    before = {path.name: path.read_bytes() for path in (deployed / "secrets").iterdir()}
+    secrets = deployed / "secrets"
+    before = {path: path.read_bytes() for path in secrets.rglob("*") if path.is_file()}
     run("sh", str(deployed / "keys.sh"))
-    assert {path.name: path.read_bytes() for path in (deployed / "secrets").iterdir()} == before
+    assert {path: path.read_bytes() for path in secrets.rglob("*") if path.is_file()} == before
+
+
+def test_settings_that_an_editor_replaces_are_seen_inside_the_container(deployed: Path) -> None:
+    """A mounted file would stay the one it was: the folder around it is mounted, and nothing secret lies in it."""
+    volumes = [volume.split(":") for volume in COMPOSE["services"]["pointsman"]["volumes"]]
+    (mounted,) = [(deployed / source, Path(target)) for source, target, *_ in volumes if source.startswith(".")]
+    assert [path.name for path in mounted[0].iterdir()] == ["pointsman.yaml"]
+    assert mounted[0].stat().st_mode & 0o055 == 0o055  # its user is another
+    command = re.search(r"^CMD (\[.+\])$", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert command
+    assert Path(yaml.safe_load(command[1])[-1]) == mounted[1] / "pointsman.yaml"
 
 
 def test_every_file_that_is_mounted_exists(deployed: Path) -> None:
@@ -156,16 +170,61 @@ def test_the_chart_brings_the_rules_and_the_dashboards() -> None:
     assert (CHART / "files" / "dashboards").resolve() == DEPLOY / "grafana" / "dashboards"
 
 
-def rendered(**changes: Any) -> list[dict[str, Any]]:
+def is_let_in(host: str, names: tuple[str, ...]) -> bool:
+    def anybody(authorization: str, api_key: str) -> KeySettings | None:
+        return None
+
+    try:
+        Doorkeeper(anybody, names).admit({"path": "/v1/models", "headers": [(b"host", host.encode())]})
+    except RequestError:
+        return False
+    return True
+
+
+def asked_by(release: str, namespace: str) -> list[str]:
+    """The URL of the notes, as the release's name and port make it; the longer names; a forwarded port."""
+    notes = (CHART / "templates" / "NOTES.txt").read_text(encoding="utf-8")
+    url = re.search(r"http://(\S.*)/v1$", notes, re.MULTILINE)
+    assert url
+    name, _, port = url[1].replace('{{ include "pointsman.name" . }}', release).rpartition(":")
+    port = port.replace("{{ .Values.service.port }}", str(values()["service"]["port"]))
+    ends = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.cluster.local")
+    return [f"localhost:{port}", *(f"{name}{end}:{port}" for end in ends)]
+
+
+def test_the_names_the_chart_gives_a_service_are_let_in() -> None:
+    """Without Helm: the one line of the helper that makes names, filled in by hand."""
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text(encoding="utf-8")
+    line = re.search(r'define "pointsman.hosts" -}}\n(.+)\n', helpers)
+    assert line
+    names = ("localhost", *line[1].replace("{{ .name }}", "blue").replace("{{ .namespace }}", "ai").split())
+    assert [host for host in asked_by("blue", "ai") if not is_let_in(host, names)] == []
+    assert not is_let_in("blue.elsewhere:8001", names)
+    config = (CHART / "templates" / "config.yaml").read_text(encoding="utf-8")
+    assert 'include "pointsman.hosts"' in config
+    assert '"localhost"' in config
+
+
+@pytest.mark.parametrize("release", ["blue", "green", "pointsman"])
+def test_callers_of_the_notes_url_are_let_in(release: str) -> None:
+    """Also by a sibling's name, whose Service may have been turned to these pods."""
+    (config,) = [one for one in rendered(release) if one["kind"] == "ConfigMap"]
+    names = parse(config["data"]["pointsman.yaml"]).server.allowed_hosts
+    for name in {release, "blue", "green"}:
+        assert [host for host in asked_by(name, "ai") if not is_let_in(host, names)] == []
+    assert not is_let_in("rebound.example:8001", names)
+
+
+def rendered(release: str = "green", **changes: Any) -> list[dict[str, Any]]:
     helm = pytest.importorskip("helm_python.chart", reason="helm-python-sdk is not installed")
     with helm.Chart.load(str(CHART)) as chart:
-        texts = chart.render(values={"config": CONFIG, **changes}, name="green", namespace="ai")
+        texts = chart.render(values={"config": CONFIG, **changes}, name=release, namespace="ai")
     documents = [one for name, text in texts.items() if name.endswith(".yaml") for one in yaml.safe_load_all(text)]
     return [one for one in documents if one]
 
 
 def test_helm_renders_it() -> None:
-    everything = {
+    everything: dict[str, Any] = {
         "autoscaling": {"enabled": True},
         "persistence": {"enabled": True},
         "metrics": {"serviceMonitor": True, "rules": True, "dashboards": True, "labels": {"release": "kps"}},

@@ -1,4 +1,9 @@
-{{- define "pointsman.name" -}}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{- end }}
+{{- define "pointsman.short" -}}{{ . | trunc 50 | trimSuffix "-" }}{{- end }}
+{{- define "pointsman.name" -}}{{ include "pointsman.short" .Release.Name }}{{- end }}
+{{- /* Every name by which a Service is asked from within the cluster. */}}
+{{- define "pointsman.hosts" -}}
+{{ .name }} {{ .name }}.{{ .namespace }} {{ .name }}.{{ .namespace }}.svc {{ .name }}.{{ .namespace }}.svc.cluster.local
+{{- end }}
 {{- define "pointsman.selector" -}}
 app.kubernetes.io/name: pointsman
 app.kubernetes.io/instance: {{ .Release.Name }}
