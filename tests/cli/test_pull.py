@@ -54,6 +54,13 @@ def test_a_failure_exits_1_with_the_command_to_retry(config: Path) -> None:
     assert f"To try again: pointsman pull gone --config {config}" in result.output
 
 
+@pytest.mark.parametrize("check", ["--verify", "--update"])
+def test_the_command_to_retry_checks_as_this_one_did(check: str, config: Path) -> None:
+    result = run("--all", "--variants", check, "--config", str(config))
+    assert result.exit_code == 1
+    assert f"To try again: pointsman pull gone --variants {check} --config {config}" in result.output
+
+
 def test_two_checks_at_once_exit_2(config: Path) -> None:
     result = run("--verify", "--update", "--config", str(config))
     assert result.exit_code == 2
@@ -129,7 +136,15 @@ def test_interrupted_it_says_how_to_continue_and_leaves_nothing_running(tmp_path
     path.write_text(
         f"cache_dir: {cache}\nmodels: [{{ id: half, backend: llama_cpp, source: {{ url: '{url}' }}, preload: true }}]"
     )
-    command = (sys.executable, "-c", "from pointsman.cli import main; main()", "pull", "--config", str(path))
+    command = (
+        sys.executable,
+        "-c",
+        "from pointsman.cli import main; main()",
+        "pull",
+        "--update",
+        "--config",
+        str(path),
+    )
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         deadline_s = time.monotonic() + 30
@@ -146,7 +161,7 @@ def test_interrupted_it_says_how_to_continue_and_leaves_nothing_running(tmp_path
         thread.join()
         server.server_close()
     assert process.returncode == 130, output
-    assert f"to continue: pointsman pull --config {path}" in output
+    assert f"to continue: pointsman pull --update --config {path}" in output
     assert "Traceback" not in output
     assert psutil.Process().children(recursive=True) == []
     assert not list(cache.glob("models/*/*.gguf"))

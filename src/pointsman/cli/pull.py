@@ -52,18 +52,21 @@ def pull(
     if not wanted:
         console.print("Nothing to fetch: these models need no weights on this machine.")
         return
+    how = tuple(flag for flag, given in (("--variants", variants), ("--verify", verify), ("--update", update)) if given)
     store = WeightStore.of(settings, SystemClock())
     check = Check.BYTES if verify else Check.REVISION if update else Check.PRESENCE
     try:
         report = asyncio.run(pull_with_display(store, wanted, console, check))
     except KeyboardInterrupt:
-        again = _command(names, config, everything=everything, variants=variants)
+        again = _command(names, (*(("--all",) if everything else ()), *how), config)
         console.print(Text(f"Interrupted. What came is kept; to continue: {again}"), soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    _conclude(report, store, config, console, variants=variants)
+    _conclude(report, store, console, how, config)
 
 
-def _conclude(report: PullReport, store: WeightStore, config: Path | None, console: Console, *, variants: bool) -> None:
+def _conclude(
+    report: PullReport, store: WeightStore, console: Console, how: tuple[str, ...], config: Path | None
+) -> None:
     """The table, one line in sum, and what to do about failures."""
     console.print(summary(report))
     if report.fetched_bytes:
@@ -72,11 +75,10 @@ def _conclude(report: PullReport, store: WeightStore, config: Path | None, conso
     console.print(Text(f"In {store.cache_dir}"), style="dim", soft_wrap=True)
     if report.failed:
         names = tuple(dict.fromkeys(model_id for one in report.failed for model_id in one.wanted.model_ids))
-        console.print(Text(f"To try again: {_command(names, config, variants=variants)}"), soft_wrap=True)
+        console.print(Text(f"To try again: {_command(names, how, config)}"), soft_wrap=True)
         raise typer.Exit(FAILED)
 
 
-def _command(names: tuple[str, ...], config: Path | None, *, everything: bool = False, variants: bool = False) -> str:
+def _command(names: tuple[str, ...], flags: tuple[str, ...], config: Path | None) -> str:
     """The command line that continues."""
-    flags = (*(("--all",) if everything else ()), *(("--variants",) if variants else ()))
     return shlex.join(("pointsman", "pull", *names, *flags, *(("--config", str(config)) if config else ())))
