@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from pointsman.app import App
+from pointsman.dispatch.run import OF_THE_FLEET
+from pointsman.errors import TABLE
 from pointsman.settings import parse
 from pointsman.settings_telemetry import EVENTS
 
@@ -60,6 +62,14 @@ def test_every_alert_is_seen_firing_and_at_rest() -> None:
     checks = [check for case in cases for check in case["alert_rule_test"]]
     fired = {check["alertname"] for check in checks if check["exp_alerts"]}
     assert fired == {rule["alert"] for rule in alerts()}
+
+
+def test_a_models_errors_are_those_of_upstreams_and_of_loading() -> None:
+    (rule,) = [rule for rule in rules() if rule.get("record") == "pointsman:attempt_failures:ratio_rate10m"]
+    counted = re.search(r'error_type=~"([^"]+)"', rule["expr"])
+    assert counted
+    models = {code for code, row in TABLE.items() if row.openai_type == "upstream_error"} - {"plan_exhausted"}
+    assert {code for code in TABLE if re.fullmatch(counted[1], code)} == models | OF_THE_FLEET
 
 
 def test_every_alert_says_what_to_do() -> None:
