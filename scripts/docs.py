@@ -165,7 +165,8 @@ field at fault, and what to do ([troubleshooting](troubleshooting.md) has every 
 - What is known of a request goes with it in the body member `x-routing`: hints (`use_case`, `intent`, `language`,
   `complexity`, `query_type`, `entities`, `context_docs`) and limits (`deadline_s`, `max_latency_s`,
   `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
-- Every answer tells how it was routed: `x-routing-metadata`, in the body where that is JSON, and as a header.
+- Every answer tells how it was routed: `x-routing-metadata`, in the body where that is JSON, in a stream's first event,
+  and as a header. The body lists what was cut of `context_docs`; the header, which clients bound, only counts it.
 - `x-request-id` is taken over where it is sent, and always returned; `traceparent` likewise.
 - A key goes into `Authorization: Bearer …` or `x-api-key`. Operators' paths have a key of their own
   (`server.admin_key_env`); without one they answer on the loopback address only.

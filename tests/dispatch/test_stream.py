@@ -63,6 +63,7 @@ def test_a_stream_cut_anywhere_raises_and_yields_only_whole_events(cut: int) -> 
 
 def test_done_without_its_empty_line_still_ends_the_stream() -> None:
     assert asyncio.run(collect([content("a"), b"data: [DONE]"]))[-1] == DONE
+    assert asyncio.run(collect([content("a"), b"data:[DONE]"]))[-1] == DONE
 
 
 def test_nothing_follows_done() -> None:

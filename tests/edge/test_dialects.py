@@ -77,6 +77,40 @@ def spoken(dialect: Dialect, request: Request, reply: Reply) -> list[dict[str, A
     return found
 
 
+def silent(data: bytes = b"data: ") -> Reply:
+    """A stream without one chunk of a chat."""
+
+    async def events() -> AsyncIterator[bytes]:
+        yield b": hello\n\n" + data + b"[DONE]\n\n"
+
+    return Reply(status=200, content_type="text/event-stream", events=events())
+
+
+def tight(reply: Reply) -> Reply:
+    """The same stream, with no space after `data:`."""
+
+    async def events(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in source:
+            yield chunk.replace(b"data: ", b"data:")
+
+    assert reply.events is not None
+    return msgspec.structs.replace(reply, events=events(reply.events))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "members"),
+    [
+        (Anthropic(), {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}),
+        (Responses(), {"input": "Hello"}),
+        (Generate(), {"query": "Hello"}),
+    ],
+)
+def test_the_space_after_data_is_optional(dialect: Dialect, members: dict[str, Any]) -> None:
+    request = request_of(dialect, stream=True, **members)
+    said = ({"role": "assistant"}, {"content": "Hi"}, {"tool_calls": [CALL]})
+    assert spoken(dialect, request, tight(stream(*said))) == spoken(dialect, request, stream(*said))
+
+
 class TestMessages:
     dialect = Anthropic()
     hello: ClassVar = {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}
@@ -180,6 +214,8 @@ class TestMessages:
 
     def test_an_empty_stream_is_a_message_all_the_same(self) -> None:
         events = spoken(self.dialect, request_of(self.dialect, stream=True, **self.hello), stream())
+        assert [event["type"] for event in events] == ["message_start", "message_delta", "message_stop"]
+        events = spoken(self.dialect, request_of(self.dialect, stream=True, **self.hello), silent())
         assert [event["type"] for event in events] == ["message_start", "message_delta", "message_stop"]
 
     @pytest.mark.parametrize(
@@ -289,6 +325,10 @@ class TestResponses:
         ]
         assert [item["type"] for item in events[-1]["response"]["output"]] == ["message", "function_call"]
         assert events[-1]["response"]["output"][0]["content"][0]["text"] == "Let me"
+
+    def test_an_empty_stream_begins_before_it_ends(self) -> None:
+        events = spoken(self.dialect, request_of(self.dialect, input="Hello", stream=True), silent())
+        assert [event["type"].removeprefix("response.") for event in events] == ["created", "in_progress", "completed"]
 
     @pytest.mark.parametrize(
         ("members", "param"),

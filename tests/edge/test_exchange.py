@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from pointsman.clock import SystemClock
@@ -22,7 +23,18 @@ from pointsman.edge.http import (
     without_usage_event,
 )
 from pointsman.errors import NoCapableModel, PlanExhausted, Refused, RequestError, UpstreamError
-from pointsman.types import Attempt, JsonPayload, Kind, Rejected, Reply, Request, RoutingMetadata
+from pointsman.types import (
+    Attempt,
+    Context,
+    ContextCut,
+    JsonPayload,
+    Kind,
+    Rejected,
+    Reply,
+    Request,
+    RoutingMetadata,
+    Usage,
+)
 
 LIMITS = BodyLimits(max_bytes=10, timeout_s=0.05)
 METADATA = RoutingMetadata(
@@ -130,6 +142,67 @@ def test_the_usage_event_we_asked_for_is_dropped_alone() -> None:
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n'
     assert without_usage_event(text + usage + b"data: [DONE]\n\n") == text + b"data: [DONE]\n\n"
     assert without_usage_event(usage) == b""
+
+
+COMPACT = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+SPACED = json.dumps(json.loads(COMPACT)).encode()
+WORD = b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n'
+
+
+async def reply_of(*chunks: bytes, wants_usage: bool, metadata: RoutingMetadata = METADATA) -> list[bytes]:
+    """The events a caller gets of a stream whose chunks those are."""
+
+    async def said() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    wire = Wire()
+    reply = Reply(
+        status=200, content_type="text/event-stream", events=said(), metadata=metadata, usage=lambda: Usage(7, 8)
+    )
+    await Response(wire.send, "r").reply(asked(wants_usage), reply)
+    return [event.removeprefix(b"data:").strip() for event in wire.body.split(b"\n\n") if event]
+
+
+@pytest.mark.parametrize("usage", [COMPACT, SPACED, COMPACT.replace(b"[]", b"[ ]")])
+@pytest.mark.parametrize("data", [b"data: ", b"data:"])
+@pytest.mark.parametrize("wants_usage", [True, False])
+def test_usage_is_told_once_to_those_who_asked_however_it_is_written(
+    usage: bytes, data: bytes, wants_usage: bool
+) -> None:
+    chunks = (WORD.replace(b"data: ", data), data + usage + b"\n\n", data + b"[DONE]\n\n")
+    first, *rest = asyncio.run(reply_of(*chunks, wants_usage=wants_usage))
+    assert json.loads(first)["x-routing-metadata"]["model_id"] == "m"
+    assert rest == [*([usage] if wants_usage else []), b"[DONE]"]
+
+
+@pytest.mark.parametrize("data", [b"data: ", b"data:"])
+def test_usage_that_no_upstream_told_is_estimated_before_the_end(data: bytes) -> None:
+    _, usage, done = asyncio.run(reply_of(WORD, data + b"[DONE]\n\n", wants_usage=True))
+    assert (json.loads(usage)["usage"]["completion_tokens"], done) == (8, b"[DONE]")
+
+
+def test_many_documents_make_no_large_header() -> None:
+    cuts = tuple(ContextCut(document=number, tokens=40, why="budget") for number in range(5000))
+    context = Context(
+        kept=tuple(range(2000)), cuts=cuts, tokens_before=210_000, tokens_after=10_000, tokens_saved=200_000
+    )
+    metadata = msgspec.structs.replace(METADATA, context=context)
+    wire = Wire()
+    reply = Reply(status=200, content_type="application/json", body=b'{"choices":[]}', metadata=metadata)
+    asyncio.run(Response(wire.send, "r").reply(asked(), reply))
+    header = wire.headers[b"x-routing-metadata"]
+    assert sum(len(name) + len(value) for name, value in wire.headers.items()) < 2048
+    assert json.loads(header)["context"] == {
+        "documents_kept": 2000,
+        "passages_cut": 5000,
+        "tokens_before": 210_000,
+        "tokens_after": 10_000,
+        "tokens_saved": 200_000,
+    }
+    in_body = json.loads(wire.body)["x-routing-metadata"]
+    assert len(in_body["context"]["cuts"]) == 5000
+    assert in_body | {"context": None} == json.loads(header) | {"context": None}
 
 
 def asked(wants_usage: bool = False) -> Request:

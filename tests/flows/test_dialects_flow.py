@@ -15,7 +15,7 @@ from pointsman.settings import parse
 from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
 
-MODELS = {"good": "mock-n12", "cut": "mock-n32-a1-A5", "down": "mock-e1-s503"}
+MODELS = {"good": "mock-n12", "odd": "mock-n12-tight-spaced", "cut": "mock-n32-a1-A5", "down": "mock-e1-s503"}
 
 
 @asynccontextmanager
@@ -62,6 +62,39 @@ def test_anthropics_client(tmp_path: Path) -> None:
                 await client.messages.create(model="nobody", max_tokens=5, messages=[{"role": "user", "content": "Hi"}])
             with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
                 await client.messages.create(model="good", max_tokens=0, messages=[{"role": "user", "content": "Hi"}])
+
+    asyncio.run(run())
+
+
+def test_an_upstream_that_writes_its_events_otherwise(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            gateway(tmp_path) as url,
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as one,
+            anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as other,
+        ):
+            plain = await one.chat.completions.create(
+                model="odd", messages=[{"role": "user", "content": "Hello"}], stream=True
+            )
+            chunks = [chunk async for chunk in plain]
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            assert text.startswith("The quick brown fox")
+            assert (chunks[0].model_extra or {})["x-routing-metadata"]["model_id"] == "odd"
+            counting = await one.chat.completions.create(
+                model="odd",
+                messages=[{"role": "user", "content": "Hello"}],
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            counted = [chunk.usage.completion_tokens async for chunk in counting if chunk.usage]
+            assert counted == [12]
+            async with one.responses.stream(model="odd", input="Hello") as stream:
+                assert (await stream.get_final_response()).output_text == text
+            async with other.messages.stream(
+                model="odd", max_tokens=50, messages=[{"role": "user", "content": "Hello"}]
+            ) as spoken:
+                assert "".join([piece async for piece in spoken.text_stream]) == text
+                assert (await spoken.get_final_message()).usage.output_tokens == 12
 
     asyncio.run(run())
 

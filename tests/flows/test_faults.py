@@ -36,7 +36,7 @@ STREAMED = {script: codes for script, codes in BUFFERED.items() if script != "mo
     "mock-errorevent-A0": "upstream_error",
 }
 CUT_LATER = ("mock-a1-A3-n50", "mock-a1-A3-n50-fin", "mock-nodone", "mock-errorevent-A3-i20", "mock-badsse-A3-i20")
-HARMLESS = ("mock-dup", "mock-empty", "mock-torn", "mock-crlf", "mock-nousage", "mock-bye")
+HARMLESS = ("mock-dup", "mock-empty", "mock-torn", "mock-crlf", "mock-tight", "mock-spaced", "mock-nousage", "mock-bye")
 
 
 def config(upstream: FaultUpstream, models: dict[str, str], cache: Path) -> str:

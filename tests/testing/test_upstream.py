@@ -267,6 +267,9 @@ def test_odd_but_whole_streams() -> None:
     crlf = ask("mock-n2-crlf", stream=True)[0]
     assert text(crlf) == "The quick "
     assert unchunked(split(crlf)[2]).endswith(b"data: [DONE]\r\n\r\n")
+    other = unchunked(split(ask("mock-n2-tight-spaced", stream=True)[0])[2])
+    assert other.startswith(b'data:{"id": "mock-1", ')
+    assert other.endswith(b"data:[DONE]\n\n")
 
 
 def test_no_usage() -> None:

@@ -72,7 +72,7 @@ async def whole_events(chunks: AsyncIterator[bytes], kind: Kind, model_id: str) 
         yield chunk
         if kind in AUDIO_KINDS and b'.done"' in chunk:
             return
-    if tail.strip() == b"data: " + DONE:  # some servers end on the word, without the empty line
+    if tail.strip() in (b"data: " + DONE, b"data:" + DONE):  # some servers end on the word, without the empty line
         yield b"data: [DONE]\n\n"
         return
     raise UpstreamError(f"`{model_id}` ended its stream before its last event", code="upstream_cut")

@@ -302,8 +302,9 @@ class MessageEvents:
 
     def ended(self, usage: Usage) -> bytes:
         counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+        begun = b"" if self._is_begun else self._begin(Chat())
         end = event("message_delta", {"delta": _stop(self._last), "usage": counts}) + event("message_stop", {})
-        return self._close() + end
+        return begun + self._close() + end
 
     def _begin(self, chunk: Chat) -> bytes:
         self._is_begun = True

@@ -111,8 +111,8 @@ async def _spoken(reply: Reply, events: AsyncIterator[bytes], speaker: Speaker) 
 def _chats(chunk: bytes) -> Iterator[Chat]:
     """The chunks in whole events; what is no JSON (`[DONE]`, comments) is none. They were checked upstream of here."""
     for line in chunk.split(b"\n"):
-        if line.startswith(b"data: {"):
-            yield _decode(line[6:])
+        if line.startswith(b"data:") and (data := line[5:].lstrip()).startswith(b"{"):
+            yield _decode(data)
 
 
 def asked_for(request: Request, name: str) -> Any:  # whatever JSON the caller wrote

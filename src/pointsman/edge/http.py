@@ -26,7 +26,7 @@ from pointsman.errors import (
     UpstreamError,
 )
 from pointsman.redact import Hide, redact
-from pointsman.types import Reply, Request, RoutingMetadata, Usage, Value
+from pointsman.types import Context, Reply, Request, RoutingMetadata, Usage, Value
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,7 +38,10 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
 DONE_EVENT = b"data: [DONE]\n\n"
+_DONE = (DONE_EVENT, b"data:[DONE]\n\n")
 _REPORTED_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_JSON_EVENT = re.compile(rb"^data:[ \t]*(?=\{)", re.MULTILINE)
 MEBIBYTE = 1024 * 1024
 BY_NAME = "pointsman.headers"
 """Where a scope keeps its headers once somebody asked for one: clients send twenty, and eight are asked for."""
@@ -239,13 +242,13 @@ class Response:
             out = chunk
             if is_first:
                 out, is_first = splice_event(chunk, metadata), False
-            if b'"usage"' in out and b'"choices":[' in out:
+            if b'"usage"' in out:
                 if request.wants_usage:
                     has_usage = has_usage or _REPORTED_USAGE.search(out) is not None
                 else:
                     out = without_usage_event(out)
-            if not has_usage and reply.usage is not None and out.endswith(DONE_EVENT):
-                out = out.removesuffix(DONE_EVENT) + usage_event(reply.usage()) + DONE_EVENT
+            if not has_usage and reply.usage is not None and out.endswith(_DONE):
+                out = out[: out.rindex(b"data:")] + usage_event(reply.usage()) + DONE_EVENT
             if out:
                 self._events_sent += 1
                 self.last_sent_s = loop.time()
@@ -306,7 +309,21 @@ def _metadata_json(metadata: RoutingMetadata | None) -> bytes:
 def _metadata_headers(metadata: RoutingMetadata | None, encoded: bytes) -> tuple[Header, ...]:
     if metadata is None:
         return ()
-    return ((b"x-routing-metadata", encoded), (b"x-routing-model-id", metadata.model_id.encode("latin-1", "replace")))
+    told = encoded if metadata.context is msgspec.UNSET else _counted(metadata, metadata.context)
+    return ((b"x-routing-metadata", told), (b"x-routing-model-id", metadata.model_id.encode("latin-1", "replace")))
+
+
+def _counted(metadata: RoutingMetadata, context: Context) -> bytes:
+    """Counts in place of the body's lists, which grow with the documents: many clients refuse 8 kB of headers."""
+    counts = {
+        "documents_kept": len(context.kept),
+        "passages_cut": len(context.cuts),
+        "tokens_before": context.tokens_before,
+        "tokens_after": context.tokens_after,
+        "tokens_saved": context.tokens_saved,
+    }
+    bare = msgspec.to_builtins(msgspec.structs.replace(metadata, context=msgspec.UNSET))
+    return json.dumps(bare | {"context": counts}).encode()
 
 
 def splice(body: bytes, metadata: bytes) -> bytes:
@@ -319,18 +336,20 @@ def splice(body: bytes, metadata: bytes) -> bytes:
 
 def splice_event(chunk: bytes, metadata: bytes) -> bytes:
     """Whole events, the first JSON one with the metadata spliced in."""
-    at = chunk.find(b"data: {")
-    return chunk if at < 0 else chunk[:at] + b"data: " + splice(chunk[at + 6 :], metadata)
+    found = _JSON_EVENT.search(chunk)
+    return chunk if found is None else chunk[: found.end()] + splice(chunk[found.end() :], metadata)
 
 
 def without_usage_event(chunk: bytes) -> bytes:
     """Whole events without the choiceless usage event that we asked for and the caller did not."""
+    if _NO_CHOICES.search(chunk) is None:
+        return chunk
     kept = [event for event in chunk.split(b"\n\n") if not _is_usage_event(event)]
     return b"\n\n".join(kept)
 
 
 def _is_usage_event(event: bytes) -> bool:
-    return b'"choices":[]' in event and b'"usage"' in event
+    return b'"usage"' in event and _NO_CHOICES.search(event) is not None
 
 
 def usage_event(usage: Usage) -> bytes:

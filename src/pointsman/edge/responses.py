@@ -307,8 +307,9 @@ class ResponseEvents:
         return out
 
     def ended(self, usage: Usage) -> bytes:
-        out = self._close()
-        response = _response(self._request, self._first or Chat(), self._output, self._finish_reason, usage)
+        first = self._first or Chat()
+        out = self._close() if self._first else self._begin(first)
+        response = _response(self._request, first, self._output, self._finish_reason, usage)
         return out + self._event(f"response.{response['status']}", {"response": response})
 
     def _begin(self, chunk: Chat) -> bytes:

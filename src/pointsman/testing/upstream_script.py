@@ -30,6 +30,8 @@ FAULTS: Mapping[str, str] = {
     "empty": "stream: a comment and an empty delta before every token",
     "torn": "stream: events torn over many HTTP chunks",
     "crlf": "stream: lines end in CR LF",
+    "tight": "stream: no space after `data:`",
+    "spaced": "stream: JSON with spaces, as Python's own module writes it",
     "nousage": "report no usage",
     "loris": "the body byte by byte, `i` ms apart (default 20)",
     "bye": "close the connection after a complete answer",
@@ -231,7 +233,7 @@ def _streamed(call: Call, script: Script, breaks: bool) -> Iterator[Step]:
         if not isinstance(step, bytes):
             yield step
         elif step:
-            data = step.replace(b"\n", b"\r\n") if "crlf" in script.faults else step
+            data = _as_written(step, script)
             if "loris" in script.faults:
                 yield from _slowly(_chunked(data), script)
             elif "torn" in script.faults:
@@ -239,6 +241,16 @@ def _streamed(call: Call, script: Script, breaks: bool) -> Iterator[Step]:
             else:
                 yield _chunked(data)
     yield b"0\r\n\r\n"
+
+
+def _as_written(events: bytes, script: Script) -> bytes:
+    """The same events in another hand."""
+    if "spaced" in script.faults:
+        for mark in (b":", b","):
+            events = events.replace(b'"' + mark, b'"' + mark + b" ")
+    if "tight" in script.faults:
+        events = events.replace(b"data: ", b"data:")
+    return events.replace(b"\n", b"\r\n") if "crlf" in script.faults else events
 
 
 def _events(call: Call, script: Script, breaks: bool) -> Iterator[Step]:
