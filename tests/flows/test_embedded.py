@@ -22,10 +22,13 @@ import psutil
 import pytest
 from PIL import Image
 
+from pointsman.testing.markdown import CodeBlock, code_blocks
 from pointsman.testing.samples import drawn, film, form_body, picture_file
 
 ROOT = Path(__file__).parents[2]
 ANNOUNCED = "The night train to Madurai leaves at nine in the evening."
+README = tuple(code_blocks(ROOT / "README.md"))
+SHOWN_URL = "http://127.0.0.1:8001"
 GREETING: list[Any] = [{"role": "user", "content": "Hello! How are you?"}]
 
 pytestmark = pytest.mark.real
@@ -118,6 +121,29 @@ def test_the_tour_is_as_the_readme_says(server: Server) -> None:
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _printed(server: Server, code: str, *program: str) -> str:
+    """What a block of the README prints, run as it stands but for the address."""
+    assert SHOWN_URL in code
+    command = [*program, code.replace(SHOWN_URL, server.url)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=server.log.parent, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", [block for block in README if "run" in block.marks], ids=repr)
+def test_the_readmes_clients_are_answered(server: Server, block: CodeBlock) -> None:
+    lines = _printed(server, block.code, sys.executable, "-c").splitlines()
+    assert len(lines) >= block.code.count("print(")
+    assert "board" in lines[-1].lower() or "transcriptions" not in block.code
+
+
+def test_the_readmes_curl_is_answered_as_the_readme_says(server: Server) -> None:
+    curl = next(block.code for block in README if block.language == "sh" and "curl " in block.code)
+    shown = next(json.loads(block.code) for block in README if block.language == "json")
+    metadata = json.loads(_printed(server, curl, "sh", "-ec"))["x-routing-metadata"]
+    assert {name: metadata[name] for name in shown} == shown
 
 
 def test_a_child_killed_mid_stream_is_one_error_event_and_the_next_request_is_answered(server: Server) -> None:
