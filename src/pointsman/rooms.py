@@ -155,7 +155,7 @@ class Rooms:
             dispatch,
             ground.ledger,
             self.present.world_for,
-            cache.under(fingerprint_of(settings)),
+            cache.under(fingerprint_of(settings), ground.experiments.epoch),
         )
         # What the edge asks of them, beside the gateway.
         self.door = Doorkeeper(Keyring(settings.keys).owner, server.allowed_hosts)

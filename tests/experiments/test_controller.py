@@ -71,6 +71,37 @@ def test_a_reload_goes_on_where_it_stands_unless_the_experiment_is_another() -> 
     assert [(change.experiment, change.event) for change in heard] == [
         ("e", "started"), ("f", "started"), ("e", "ratio"), ("e", "started"),
     ]  # fmt: skip
+    assert list(controller.standing("e").changes) == [change for change in heard if change.experiment == "e"]
+
+
+def test_what_was_done_stays_on_record_while_the_experiment_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.json"
+    controller, _ = made(path)
+    controller.configure((settings(), settings("f")))
+    controller.order("e", "rollback", None, "test")
+    controller.configure((settings("f"),))
+    controller.write()
+    again, _ = made(path)
+    again.configure((settings(ratio=0.2), settings("f")))
+    assert [(change.event, change.ratio_before, change.ratio) for change in again.standing("e").changes] == [
+        ("started", 0.0, 0.4), ("rolled_back", 0.4, 0.0), ("started", 0.0, 0.2),
+    ]  # fmt: skip
+
+
+def test_every_rollback_is_a_new_epoch_on_either_side_of_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "experiments.json"
+    controller, _ = made(path)
+    controller.configure((settings(),))
+    epochs = [controller.epoch()]
+    for action, ratio in (("rollback", None), ("ratio", 0.4), ("rollback", None)):
+        controller.order("e", action, ratio, "test")
+        epochs.append(controller.epoch())
+    assert len(set(epochs)) == 3
+    assert epochs[1] == epochs[2]  # what was kept before it stays out of sight
+    controller.write()
+    again, _ = made(path)
+    again.configure((settings(),))
+    assert again.epoch() == epochs[-1]
 
 
 def test_what_is_paused_assigns_nobody_and_decides_nothing() -> None:

@@ -121,6 +121,24 @@ def test_bad_verdicts_roll_back_and_that_outlasts_a_restart(tmp_path: Path) -> N
     asyncio.run(scene())
 
 
+def test_after_a_rollback_nothing_of_the_small_one_is_given_not_even_what_is_kept(tmp_path: Path) -> None:
+    async def twice(client: Client, complexity: str) -> list[tuple[str, str]]:
+        found = [await client.ask("Hello", complexity) for _ in range(2)]
+        return [(one["model_id"], one["cache"]) for one in found]
+
+    async def scene() -> None:
+        async with FaultUpstream() as upstream:
+            tree = json.loads(config(upstream, tmp_path, ratio=1.0)) | {"cache": {"exact": "all"}}
+            async with gateway(json.dumps(tree)) as (_, client):
+                for complexity in ("low", "medium"):
+                    assert await twice(client, complexity) == [("3b", "miss"), ("3b", "hit")]
+                await client.post("/v1/experiments/pair", {"action": "rollback"})
+                for complexity in ("low", "medium"):
+                    assert await twice(client, complexity) == [("8b", "miss"), ("8b", "hit")]
+
+    asyncio.run(scene())
+
+
 def test_a_shadow_asks_again_and_nobody_waits_for_it(tmp_path: Path) -> None:
     async def scene() -> None:
         async with (

@@ -133,6 +133,23 @@ def test_a_canary_takes_a_share_of_what_names_its_control() -> None:
     assert decided(canary, model="3b").assignment is None
 
 
+@pytest.mark.parametrize("complexity", ["low", "medium", "high"])
+def test_once_rolled_back_the_small_one_is_not_even_a_stand_in_by_the_pair(complexity: str) -> None:
+    over = replace(PAIR, ratio=0.0, is_over=True)
+    plan = decided(over, complexity=complexity)
+    assert first(plan) == "8b"
+    assert plan.assignment is not None
+    assert plan.assignment.arm == "large"
+    assert "rolled back" in plan.reason
+    three = parse(MODELS[:-1] + ", {id: 13b, backend: openai, url: 'http://c'}]\nrouting: {default_model: 13b}")
+    present = world(hot("3b"), hot("8b"), hot("13b"))
+    router = Assigner(Router(three), three.routing)
+    alone = router.decide(ask("Hello!"), measured(complexity=complexity), present)
+    plan = router.decide(ask("Hello!"), measured(complexity=complexity), replace(present, experiments=(over,)))
+    rest = [one.model_id for one in alone.candidates if one.model_id != "8b"]
+    assert [one.model_id for one in plan.candidates] == ["8b", *rest]  # who stands in, the router says
+
+
 def test_a_shadow_changes_no_answer() -> None:
     shadow = Trial(name="dark", kind="shadow", control="8b", treatment="3b", ratio=1.0)
     plan = decided(shadow, model="8b")

@@ -8,6 +8,7 @@ their own deadline and `wait_s`. 4 A leader that fails or leaves is followed by 
 `MOST_LEADERS` of them, everyone asks for itself. 5 A stream counts when it has ended by itself and whole.
 """
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -86,7 +87,7 @@ class NoCache:
         """Raises RequestError where only a kept answer would do."""
         return without(request)
 
-    def under(self, configuration: str) -> Self:  # noqa: ARG002  # a cache's signature
+    def under(self, configuration: str, epoch: Callable[[], str] = str) -> Self:  # noqa: ARG002  # a cache's signature
         """Nothing is kept that could have become wrong."""
         return self
 
@@ -114,9 +115,10 @@ class Cache:
         self.too_large = self.followed = 0
         self._timeout_s = timeout_s
 
-    def under(self, configuration: str) -> "Shelf":
-        """The answers of one configuration, a word for all settings that answers depend on; no others are found."""
-        return Shelf(self, configuration)
+    def under(self, configuration: str, epoch: Callable[[], str] = str) -> "Shelf":
+        """The answers of one configuration, a word for all settings that answers depend on, and of what `epoch` says
+        just now; no others are found."""
+        return Shelf(self, configuration, epoch)
 
     def deadline_s(self, request: Request) -> float:
         return request.received_s + min(self._timeout_s, request.limits.deadline_s or self._timeout_s)
@@ -156,17 +158,18 @@ class Cache:
 class Shelf:
     """A cache as requests of one settings tree see it."""
 
-    __slots__ = ("_cache", "_configuration")
+    __slots__ = ("_cache", "_configuration", "_epoch")
 
-    def __init__(self, cache: Cache, configuration: str) -> None:
+    def __init__(self, cache: Cache, configuration: str, epoch: Callable[[], str] = str) -> None:
         self._cache = cache
         self._configuration = configuration
+        self._epoch = epoch
 
     def seat(self, request: Request) -> "Seat | NoSeat":
         """Where one request looks and leaves its answer; to be entered. Raises RequestError like `without`."""
         if bypass_of(request, self._cache.settings):
             return without(request)
-        return Seat(self._cache, request, self._configuration)
+        return Seat(self._cache, request, self._configuration + self._epoch())
 
     def __repr__(self) -> str:
         return f"Shelf({self._configuration}, {self._cache!r})"

@@ -73,6 +73,7 @@ class Experiments:
         self._prices: Mapping[str, float] = {}
         self._running: dict[str, Experiment] = {}
         self._trials: tuple[Trial, ...] = ()
+        self._epoch = ""
         self._is_dirty = False
         self._saved_s = clock.now()
         self._writing = threading.Lock()
@@ -108,6 +109,10 @@ class Experiments:
         """The live `ab_test_ratio`: of the first small/large pair; None without one."""
         pairs = (one for one in self._running.values() if one.settings.kind == SMALL_LARGE)
         return next((one.course.ratio for one in pairs), None)
+
+    def epoch(self) -> str:
+        """A word that changes with every rollback: an answer that is kept from before it is given no more."""
+        return self._epoch
 
     # What is heard.
 
@@ -197,6 +202,8 @@ class Experiments:
         now_unix_s = self._clock.unix()
         trials = (one.trial(now_unix_s) for one in self._running.values())
         self._trials = tuple(trial for trial in trials if trial is not None)
+        back = ((name, one.course.rollbacks) for name, one in self._running.items())
+        self._epoch = "".join(f" {name}:{times}" for name, times in back if times)
 
     # What is kept.
 
@@ -214,7 +221,9 @@ class Experiments:
 
     def _encoded(self) -> bytes:
         self._is_dirty, self._saved_s = False, self._clock.now()
-        return msgspec.json.encode(_File(courses={name: one.course for name, one in self._running.items()}))
+        return msgspec.json.encode(
+            _File(courses=self._kept | {name: one.course for name, one in self._running.items()})
+        )
 
     def write(self, data: bytes | None = None) -> None:
         """To disk, whole or not at all. Blocks; from any thread, with what `data` holds, else as it is now."""

@@ -54,7 +54,7 @@ class Point(Value, frozen=True):
 class Course(msgspec.Struct):
     """All that is remembered. `step`: of the rollout, −1 before its first; `began_unix_s`: of the step.
 
-    `late`: verdicts on requests from before it.
+    `late`: verdicts on requests from before it; `rollbacks`: so many, ever.
     """
 
     fingerprint: str
@@ -65,6 +65,7 @@ class Course(msgspec.Struct):
     why: str = ""
     is_paused: bool = False
     late: int = 0
+    rollbacks: int = 0
     control: Arm = msgspec.field(default_factory=Arm)
     treatment: Arm = msgspec.field(default_factory=Arm)
     changes: list[Change] = msgspec.field(default_factory=list)
@@ -90,7 +91,9 @@ class Experiment:
             return
         first = settings.rollout[0] if settings.rollout else settings.ratio
         self.course = Course(fingerprint=own, ratio=first, began_unix_s=now_unix_s)
-        before = course.ratio if course else 0.0
+        before = 0.0
+        if course is not None:  # another definition: the evidence is another, what was done remains on record
+            before, self.course.changes, self.course.rollbacks = course.ratio, course.changes, course.rollbacks
         self._note(now_unix_s, "started", "settings", "as the settings say", before)
 
     # What others read.
@@ -109,6 +112,7 @@ class Experiment:
             ratio=course.ratio,
             labels=settings.labels,
             arm=arm,
+            is_over=course.status is Status.ROLLED_BACK,
         )
 
     def evidence(self) -> Evidence:
@@ -180,11 +184,11 @@ class Experiment:
 
     def _act(self, found: Finding, now_unix_s: float) -> Change:
         course, before, evidence = self.course, self.course.ratio, self.evidence()
-        course.status, course.why = found.status, found.why
         why = _words(found, evidence)
         if found.status is Status.ROLLED_BACK:
-            course.ratio = 0.0
-        elif found.status in SETTLED and course.step + 1 < len(self.settings.rollout):
+            return self._roll_back(found.why, why, now_unix_s, "controller")
+        course.status, course.why = found.status, found.why
+        if found.status in SETTLED and course.step + 1 < len(self.settings.rollout):
             course.step += 1
             return self._restart(self.settings.rollout[course.step], now_unix_s, "step", "controller", why, evidence)
         return self._note(now_unix_s, found.status.value, "controller", why, before, evidence)
@@ -196,9 +200,7 @@ class Experiment:
 
     def rollback(self, now_unix_s: float, who: str) -> Change:
         """An operator has seen enough."""
-        before, course = self.course.ratio, self.course
-        course.status, course.why, course.ratio = Status.ROLLED_BACK, "operator", 0.0
-        return self._note(now_unix_s, "rolled_back", "operator", f"asked from {who}", before)
+        return self._roll_back("operator", f"asked from {who}", now_unix_s, "operator")
 
     def pause(self, now_unix_s: float, who: str, is_paused: bool) -> Change:
         """Nobody is assigned, nothing is decided, for as long as it is paused."""
@@ -212,6 +214,12 @@ class Experiment:
         due = max(10, math.ceil(history[-1].verdicts * 1.03)) if history else 10
         if n >= due and len(history) < MOST_POINTS and (loss := self.evidence().loss) is not None:
             history.append(Point(verdicts=n, loss=loss.value, low=loss.low, high=loss.high))
+
+    def _roll_back(self, on: str, why: str, now_unix_s: float, by: str) -> Change:
+        course, before, evidence = self.course, self.course.ratio, self.evidence()
+        course.status, course.why, course.ratio = Status.ROLLED_BACK, on, 0.0
+        course.rollbacks += 1
+        return self._note(now_unix_s, "rolled_back", by, why, before, evidence)
 
     def _restart(self, ratio: float, now_unix_s: float, event: str, by: str, why: str, evidence: Evidence) -> Change:
         course, before = self.course, self.course.ratio

@@ -69,7 +69,8 @@ class Assigner:
            that name the control model. Who names a strategy or an objective has chosen for themselves.
         2. Both models must be able to answer.
         3. Arm: a small/large pair sends easy requests to the small, hard ones to the large; the rest goes by hash.
-        4. The arm's model first, the other next: each stands in for the other.
+        4. The arm's model first, the other next: each stands in for the other. Once rolled back, all go to the control,
+           and who stands in for it is the router's business.
         """
         plan = self._router.decide(request, signals, world)
         is_chosen = request.limits.strategy or request.model in self._objectives
@@ -86,7 +87,7 @@ class Assigner:
             return plan
         arm, propensity, why = _arm_of(trial, request, signals)  # 3
         first, second = (trial.treatment, trial.control) if arm in {TREATMENT, SMALL} else (trial.control, "")
-        if trial.kind == SMALL_LARGE and not second:
+        if trial.kind == SMALL_LARGE and not second and not trial.is_over:
             second = trial.treatment
         pool = plan.candidates if arm == CONTROL or other is plan else (*other.candidates, *plan.candidates)
         ranked = _led(pool, first, second) if trial.kind != SHADOW else plan.candidates  # 4
@@ -129,6 +130,8 @@ def _could(model_id: str, plan: Plan) -> bool:
 def _arm_of(trial: Trial, request: Request, signals: Signals) -> tuple[str, float, str]:
     """(arm, with what probability it was chosen, why); probability 0: chance had no say."""
     control, treatment = arms_of(trial.kind)
+    if trial.is_over:
+        return control, 1.0, "it is rolled back"
     if trial.kind == SMALL_LARGE:
         if signals.complexity.label == Complexity.LOW:
             return treatment, 0.0, "easy requests go to the small model"
