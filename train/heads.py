@@ -115,7 +115,8 @@ def beside(rows: Sequence[Row], looker: Looker, data: Path | None) -> list[Copie
         (wordless(), 0.5),
         (plain(), PLAIN),
     ]
-    others += [(phrases(builtin_rules()), PHRASE)] + ([(public(data, SEED), PUBLIC)] if data else [])
+    weighed = [rule for rule in builtin_rules() if not rule.override]
+    others += [(phrases(weighed), PHRASE)] + ([(public(data, SEED), PUBLIC)] if data else [])
     return [
         Copies(see_all(looker, copies), copies, [places.get(row.id, -1) for row in copies], weight)
         for copies, weight in others

@@ -175,6 +175,40 @@ def test_without_the_builtin_rules_only_shapes_and_attachments_speak() -> None:
     assert bare.measure(asked("", IMAGE)).use_case.label == "multimodal"
 
 
+# ---------------------------------------------------------------- what is promised
+
+
+COMPARED = "tea or coffee: which is better"
+EASY = RuleSettings(name="easy", any=("coffee",), set=RuleSet(complexity=Complexity.LOW), confidence=0.9)
+
+
+def test_a_comparison_is_hard_and_says_why_and_the_encoder_is_not_asked() -> None:
+    signals = measured("iPhone 15 vs Samsung S24")
+    assert (signals.complexity.label, signals.complexity.evidence[0]) == ("high", "complexity.comparison: vs")
+    assert signals.complexity.p >= 0.85
+    shaky = measured("Compare Python and Java")
+    assert shaky.unsure
+    assert "complexity" not in shaky.unsure
+
+
+def test_the_caller_and_the_settings_are_heard_beside_a_promise() -> None:
+    assert measured(COMPARED).complexity.label == "high"
+    assert CLASSIFIER.measure(asked(COMPARED, hints=Hints(query_type="lookup"))).complexity.label == "low"
+    assert ruled(EASY).measure(asked(COMPARED)).complexity.label == "low"
+
+
+@pytest.mark.parametrize(
+    "text", ['Who said "tea vs coffee"?', "What is this?\n```\ncompare(tea, coffee)  # tea vs coffee\n```", "compare"]
+)
+def test_a_promise_is_kept_to_those_who_say_the_words_themselves(text: str) -> None:
+    assert measured(text).complexity.label != "high"
+
+
+def test_a_comparison_said_earlier_does_not_make_a_thank_you_hard() -> None:
+    turns = conversation(("user", COMPARED), ("assistant", "Tea."), ("user", "thanks, that helped"))
+    assert CLASSIFIER.measure(turns).complexity.label == "low"
+
+
 # ---------------------------------------------------------------- abstention
 
 

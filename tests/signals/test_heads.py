@@ -14,7 +14,7 @@ from pointsman.signals.heads import COLUMNS, REMEMBERED, Heads, load_weights
 from pointsman.signals.rulebook import builtin_rules
 from pointsman.types import Hints, Intent, Kind, Modality, Signals, UseCase
 
-RULES = tuple(rule.name for rule in builtin_rules())
+RULES = tuple(rule.name for rule in builtin_rules() if not rule.override)
 NUMBERS = [0.0] * (len(names()) + len(RULES))
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.signals.asking import CLASSIFIER, asked, conversation
+from tests.signals.test_golden import rows as golden_rows
 
 from pointsman.settings import RoutingSettings
 from pointsman.signals.classifier import Classifier
@@ -74,6 +75,17 @@ def test_unmoved_by_a_system_prompt(text: str, boilerplate: str) -> None:
     alone = CLASSIFIER.measure(asked(turns=(Turn(role="user", text=text),)))
     amid = CLASSIFIER.measure(conversation(("system", boilerplate), ("user", text)))
     assert scored(alone) == scored(amid)
+
+
+COMPARISONS = [row.text for row in golden_rows() if row.group == "comparisons"]
+GREETINGS = ["Hi! ", "Hello, ", "नमस्ते! ", "வணக்கம், ", "Good morning. ", "hey, ", "Namaskar, ", "please "]
+
+
+@given(st.sampled_from(COMPARISONS), st.lists(st.sampled_from(GREETINGS), max_size=3).map("".join))
+def test_a_greeting_makes_a_comparison_no_easier(text: str, greeting: str) -> None:
+    complexity = CLASSIFIER.measure(asked(greeting + text)).complexity
+    assert complexity.label == "high"
+    assert complexity.p >= 0.85
 
 
 HOSTILE = {

@@ -2,7 +2,8 @@
 
 Who is heard, in this order: 1 the endpoint is certain of its use case; 2 the caller's hints are certain; 3 a rule of
 the settings marked `override` wins; 4 the learned heads weigh the words, the built-in rules, what code and mathematics
-look like and what is attached; the settings' rules then sway them; 5 a label less sure than `abstain_below` gives way
+look like and what is attached; the settings' rules and the built-in ones that promise (a comparison is hard) then sway
+them, and what those have spoken to is not asked of the encoder; 5 a label less sure than `abstain_below` gives way
 to its safe default, and says so. Without the built-in rules there are no heads: shapes, attachments and the settings'
 rules are votes, settled by odds.
 """
@@ -39,7 +40,8 @@ MOST_WHYS = 3
 
 
 class Evidence(NamedTuple):
-    """All that is heard of one request. `own`: votes of the settings' rules and of hints that are no labels."""
+    """All that is heard of one request. `own`: votes of the settings' rules, of hints that are no labels and of the
+    built-in rules that promise."""
 
     looked: Looked
     heard: list[Heard]
@@ -89,11 +91,10 @@ class Classifier:
     def _evidence(self, request: Request) -> Evidence:
         looked = self._looker.look(request)
         heard = self._hear_own(looked.reading)
-        own = Votes(
-            list(votes_of(heard, "use_case")),
-            list(votes_of(heard, "intent")),
-            [*votes_of(heard, "complexity"), *complexity.votes_of_hints(looked.reading, request.hints)],
-        )
+        hardness = [*votes_of(heard, "complexity"), *complexity.votes_of_hints(looked.reading, request.hints)]
+        if looked.promised:
+            hardness += votes_of([Heard(looked.promised[0], 1.0)], "complexity")
+        own = Votes(list(votes_of(heard, "use_case")), list(votes_of(heard, "intent")), hardness)
         said = self._heads.tell(looked.words, looked.weights, looked.numbers) if self._heads else None
         return Evidence(looked, heard, own, said)
 

@@ -18,6 +18,7 @@ from pointsman.types import Intent, Request, Scored
 BESIDE = 0.35  # what a rule is worth in quoted, pasted or earlier words …
 FOLLOWED_UP = 0.8  # … and in the words before a short follow-up that says nothing itself
 FOLLOW_UP_WORDS = 8
+FEWEST_PROMISED = 2  # words; one alone ("compare") says no more than that it was said
 OURS = INDIAN | {ENGLISH}
 NUMBERS_TO_RECKON, DOUBT_LEFT = 2, 0.4
 
@@ -39,11 +40,13 @@ class Votes(NamedTuple):
 
 class Looked(NamedTuple):
     """`words` with their `weights`, and `numbers` (those of `features.names`, then one a built-in rule). `is_ruled`: a
-    built-in rule holds; `is_code`: it surely is."""
+    built-in rule holds; `is_code`: it surely is. `promised`: the built-in rules marked `override` that hold in the
+    present words; they are no evidence for the heads to weigh but outweigh them."""
 
     request: Request
     reading: Reading
     votes: Votes
+    promised: list[Held]
     words: list[str]
     weights: list[float]
     numbers: list[float]
@@ -56,12 +59,13 @@ class Looked(NamedTuple):
 
 
 class Looker:
-    """The built-in rules, compiled once; `look` is pure."""
+    """The built-in rules, compiled once; `look` is pure. `rules`: what the heads weigh, all that do not promise."""
 
     def __init__(self, book: Rulebook) -> None:
         self._book = book
-        self.rules = tuple(rule.name for rule in book.rules)
-        self._places = {id(rule): place for place, rule in enumerate(book.rules)}
+        weighed = [rule for rule in book.rules if not rule.override]
+        self.rules = tuple(rule.name for rule in weighed)
+        self._places = {id(rule): place for place, rule in enumerate(weighed)}
 
     def __repr__(self) -> str:
         return repr(self._book)
@@ -69,7 +73,9 @@ class Looker:
     def look(self, request: Request) -> Looked:
         reading = read(request.turns)
         shape = shape_of(reading.last, reading.ask, reading.code)
-        heard = self._hear(reading, shape)
+        present = self._book.hold(reading.words, reading.ask)
+        promised = [one for one in present if one.rule.override]
+        heard = self._hear(reading, shape, [one for one in present if not one.rule.override] if promised else present)
         votes = Votes(
             list(modality.votes_of(request, list(votes_of(heard, "use_case")))),
             list(_intent_votes(heard, shape)),
@@ -77,22 +83,29 @@ class Looker:
         )
         words, weights = features.weighed(reading)
         numbers = features.numbers(reading, shape, modality.attached(request), votes)
-        is_code = shape.code >= SURELY_CODE
-        return Looked(request, reading, votes, words, weights, numbers + self._by_rule(heard), bool(heard), is_code)
+        numbers += self._by_rule(heard)
+        if len(reading.words) < FEWEST_PROMISED:
+            promised = []
+        return Looked(
+            request, reading, votes, promised, words, weights, numbers, bool(heard), shape.code >= SURELY_CODE
+        )
 
-    def _hear(self, reading: Reading, shape: Shape) -> list[Heard]:
-        """The rules that hold in what the user says now, beside it and before."""
-        heard = [Heard(held, 1.0) for held in self._book.hold(reading.words, reading.ask)]
+    def _hear(self, reading: Reading, shape: Shape, present: Sequence[Held]) -> list[Heard]:
+        """The rules that hold in what the user says now, beside it and before; those that promise only in the first."""
+        heard = [Heard(held, 1.0) for held in present]
         says_something = shape.code or any(one.held.rule.set.intent for one in heard)
         before = BESIDE if says_something or len(reading.words) > FOLLOW_UP_WORDS else FOLLOWED_UP
         if reading.beside_words:
-            heard += [Heard(held, BESIDE) for held in self._book.hold(reading.beside_words, reading.beside)]
+            heard += self._hear_apart(reading.beside_words, reading.beside, BESIDE)
         if reading.earlier_words:
-            heard += [Heard(held, before) for held in self._book.hold(reading.earlier_words, reading.earlier)]
+            heard += self._hear_apart(reading.earlier_words, reading.earlier, before)
         return heard
 
+    def _hear_apart(self, words: Sequence[str], text: str, weight: float) -> list[Heard]:
+        return [Heard(held, weight) for held in self._book.hold(words, text) if not held.rule.override]
+
     def _by_rule(self, heard: Sequence[Heard]) -> list[float]:
-        """Each rule's weight where it was heard best, in the order of the book."""
+        """Each rule's weight where it was heard best, in the order of `rules`."""
         row = [0.0] * len(self.rules)
         for held, weight in heard:
             place = self._places[id(held.rule)]
