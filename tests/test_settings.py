@@ -300,6 +300,26 @@ def test_a_model_larger_than_the_budget() -> None:
     assert problems(text) == (f"f:6: {said}; correct one of the two",)
 
 
+GPU_SHARE = "fleet: {}\nmodels:\n  - id: big\n    backend: vllm\n    model: a/b\n    gpu_memory_utilization: 0.9\n"
+
+
+def test_a_share_of_a_gpu_that_the_fleet_never_gives() -> None:
+    said = "models[0].gpu_memory_utilization: 0.9 is more than `fleet.memory_fraction: 0.8` of a GPU"
+    remedy = "leave it out to take just that, or say how much models may take by `fleet.gpu_memory_budget_gb`"
+    assert problems(GPU_SHARE) == (f"f:6: {said}, so it could never be loaded; {remedy}",)
+    for more in ("kv_cache_gb: 4", "gpu_memory_gb: 20", "gpu_memory_utilization: 0.8"):
+        name = more.partition(":")[0]
+        kept = "".join(line for line in GPU_SHARE.splitlines(keepends=True) if f" {name}:" not in line)
+        assert parse(f"{kept}    {more}\n")
+    assert parse(GPU_SHARE.replace("{}", "{gpu_memory_budget_gb: 75}"))
+    assert parse(GPU_SHARE.replace("model: a/b", "url: 'http://h/v1'"))
+
+
+def test_a_model_larger_than_the_budget_of_a_gpu() -> None:
+    text = "fleet: {gpu_memory_budget_gb: 8}\nmodels: [{id: m, backend: max_serve, model: a/b, gpu_memory_gb: 9}]"
+    assert "gpu_memory_gb: 9 is more than `fleet.gpu_memory_budget_gb: 8`" in problems(text)[0]
+
+
 def test_no_models() -> None:
     assert problems("models: []") == ("f:1: models: is empty; list at least one model",)
     assert problems("server: {}") == ("f: models: is missing; add it",)

@@ -47,6 +47,12 @@ def test_a_connection_depends_on_the_time_outs_and_a_child_does_not() -> None:
     assert changes_between(tree(A, B), other) == Changes(replaced=("a",), sections=("retry",))
 
 
+def test_a_process_that_takes_all_there_is_depends_on_how_much_that_is() -> None:
+    models = ("{id: a, backend: vllm, model: a/b}", "{id: b, backend: vllm, model: a/b, gpu_memory_utilization: 0.4}")
+    less = tree(*models, also="fleet: {memory_fraction: 0.6}")
+    assert changes_between(tree(*models), less) == Changes(replaced=("a",), sections=("fleet",))
+
+
 def test_what_waits_for_a_restart_is_named_and_keeps_its_value() -> None:
     old = tree(A)
     new = tree(A, also="server: {port: 9, keep_alive_s: 1}\ncache_dir: /tmp/elsewhere\naliases: {x: a}")

@@ -25,11 +25,12 @@ from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Vari
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_experiments import ExperimentSettings, GuardSettings, misplaced
 from pointsman.settings_file import KeyPath
-from pointsman.settings_fleet import BreakerSettings
+from pointsman.settings_fleet import BreakerSettings, FleetSettings
 from pointsman.settings_ledger import LedgerSettings
 from pointsman.settings_models import (
     CommandModel,
     CustomModel,
+    E5Model,
     ExternalBase,
     LlamaCppModel,
     ManagedBase,
@@ -59,8 +60,10 @@ __all__ = [
     "CacheSettings",
     "CommandModel",
     "CustomModel",
+    "E5Model",
     "ExperimentSettings",
     "ExternalBase",
+    "FleetSettings",
     "GuardSettings",
     "KeySettings",
     "LedgerSettings",
@@ -119,36 +122,6 @@ class ServerSettings(Section):
         0, ge=0, description="On SIGTERM: how long new requests are still taken, while `/ready` answers 503 already."
     )
     reload: bool = Field(True, description="Follow changes of this file; false: only SIGHUP and `POST /admin/reload`.")
-
-
-class FleetSettings(Section):
-    """How much memory the managed models may take, and how they are started and watched."""
-
-    memory_budget_gb: float | None = Field(
-        None, gt=0, description="Budget for all managed models; default: a fraction of the machine's memory."
-    )
-    memory_fraction: float = Field(0.8, gt=0, le=1, description="The fraction taken where no budget is given.")
-    gpu_memory_budget_gb: float | None = Field(
-        None, gt=0, description="Budget on each GPU; default: the same fraction of that GPU's memory."
-    )
-    load_timeout_s: float = Field(180, gt=0, description="A start (fetch excluded) that takes longer has failed.")
-    max_queue: int = Field(
-        512, ge=1, description="Requests that may wait for one deployment; one more is refused with 503."
-    )
-    restart_backoff_s: float = Field(
-        0.5, gt=0, description="Pause before the first restart of a dead child; doubles up to 30 s."
-    )
-    probe_interval_s: float = Field(30, gt=0, description="How often a deployment's own health endpoint is asked.")
-    min_resident_s: float = Field(5, ge=0, description="A model is not evicted before it has been ready this long.")
-    max_wait_s: float = Field(
-        30, gt=0, description="A request that has waited this long for memory makes busy models stop taking new ones."
-    )
-    eviction: Literal["cost_aware", "lfu", "lru"] = Field(
-        "cost_aware", description="Who leaves first: whose absence costs least, the least often or least recently used."
-    )
-    breaker: BreakerSettings = Field(
-        BreakerSettings.model_construct(), description="When a deployment is left alone for a while."
-    )
 
 
 class RetrySettings(Section):
@@ -470,11 +443,24 @@ def _check_routing(routing: RoutingSettings, ids: list[str], aliases: Mapping[st
 
 
 def _check_budget(settings: Settings) -> Iterator[Problem]:
-    budget = settings.fleet.memory_budget_gb
     for index, model in enumerate(settings.models):
-        if budget and isinstance(model, ManagedBase) and (model.memory_gb or 0) > budget:
-            said = f"{model.memory_gb:g} is more than `fleet.memory_budget_gb: {budget:g}`, so it could never be loaded"
-            yield ("models", index, "memory_gb"), f"{said}; correct one of the two"
+        if isinstance(model, ManagedBase) and not model.is_attached:
+            for name, said in _beyond(settings.fleet, model):
+                yield ("models", index, name), said
+
+
+def _beyond(fleet: FleetSettings, model: ManagedBase) -> Iterator[tuple[str, str]]:
+    """What of the model's memory no budget will ever hold, and why."""
+    for name, budget in (("memory_gb", "memory_budget_gb"), ("gpu_memory_gb", "gpu_memory_budget_gb")):
+        wanted, given = getattr(model, name), getattr(fleet, budget)
+        if wanted and given and wanted > given:
+            said = f"{wanted:g} is more than `fleet.{budget}: {given:g}`, so it could never be loaded"
+            yield name, f"{said}; correct one of the two"
+    share = model.share if isinstance(model, VllmModel) else None
+    if share and share > fleet.memory_fraction and fleet.gpu_memory_budget_gb is None and model.gpu_memory_gb is None:
+        said = f"{share:g} is more than `fleet.memory_fraction: {fleet.memory_fraction:g}` of a GPU"
+        remedy = "leave it out to take just that, or say how much models may take by `fleet.gpu_memory_budget_gb`"
+        yield "gpu_memory_utilization", f"{said}, so it could never be loaded; {remedy}"
 
 
 def _is_loopback(host: str) -> bool:

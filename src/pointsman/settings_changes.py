@@ -6,7 +6,7 @@ anything is changed (`reload`).
 
 from typing import Any
 
-from pointsman.settings import ManagedBase, Model, OpenAiModel, Settings
+from pointsman.settings import ManagedBase, Model, OpenAiModel, Settings, VllmModel
 from pointsman.types import Value
 
 AT_RESTART: tuple[tuple[str, ...], ...] = (
@@ -119,7 +119,9 @@ def kept(old: Settings, new: Settings) -> Settings:
 def process_of(model: Model, settings: Settings) -> dict[str, Any]:
     """All that the model's process, or the connection to somebody else's, depends on; equal: it can stay."""
     if isinstance(model, ManagedBase) and not model.is_attached:
-        return model.model_dump(exclude=set(TERMS))
+        budget = (settings.fleet.memory_fraction, settings.fleet.gpu_memory_budget_gb)
+        takes_all = isinstance(model, VllmModel) and model.share is None and model.kv_cache_gb is None
+        return model.model_dump(exclude=set(TERMS)) | ({"budget": budget} if takes_all else {})
     timeouts = {name: getattr(settings.retry, name) for name in CALLS}
     terms = REMOTE_TERMS if isinstance(model, OpenAiModel) else TERMS
     return model.model_dump(exclude=set(terms)) | {"retry": timeouts}

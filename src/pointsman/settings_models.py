@@ -162,6 +162,12 @@ class OcrModel(ManagedBase):
     speech: Source | None = Field(None, description="Whisper weights, to transcribe a video's sound too.")
 
 
+class E5Model(ManagedBase):
+    """multilingual-e5-small in a child process (`pointsman[local]`); its weights come with its package."""
+
+    backend: Literal["e5"] = Field(description="Embeddings of texts in many languages, in a child process.")
+
+
 class OpenAiModel(ModelBase):
     """Any OpenAI-compatible URL; several URLs are instances of one model."""
 
@@ -256,7 +262,9 @@ class VllmModel(ExternalBase):
     python: Words = Field("python3", description="Interpreter of the environment in which vLLM is installed.")
     args: tuple[str, ...] = Field((), description="Further arguments, such as `--dtype`, `float16`.")
     gpu_memory_utilization: Share | None = Field(
-        None, description="Share of each GPU's memory that it takes at once, of the host's where it has no GPU."
+        None,
+        description="Share of each GPU's memory that it takes at once, of the host's where it has no GPU; default: all "
+        "that the fleet may fill of those GPUs.",
     )
     kv_cache_gb: float | None = Field(None, gt=0, description="Memory for the KV cache, in place of that share.")
     sleep_level: Literal[0, 1, 2] = Field(
@@ -278,6 +286,11 @@ class VllmModel(ExternalBase):
     @property
     def is_attached(self) -> bool:
         return self.url is not None
+
+    @property
+    def share(self) -> float | None:
+        """What it is told to take of each GPU; None where nothing is said, or `kv_cache_gb` says it."""
+        return self.gpu_memory_utilization if self.kv_cache_gb is None else None
 
 
 class MaxServeModel(ExternalBase):
@@ -337,6 +350,7 @@ Model = Annotated[
     | SttModel
     | TtsModel
     | OcrModel
+    | E5Model
     | OpenAiModel
     | CommandModel
     | VllmModel

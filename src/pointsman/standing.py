@@ -84,6 +84,7 @@ class Standing:
             first_byte_timeout_s=settings.retry.first_byte_timeout_s,
             idle_timeout_s=settings.retry.idle_timeout_s,
             load_timeout_s=settings.fleet.load_timeout_s,
+            gpu_budgets=tuple((gpu, settings.fleet.gpu_budget_bytes(size)) for gpu, size in self._toolbox.gpu_bytes),
         )
         for number in count(1):
             mark = f"@{number}" if number > 1 else ""

@@ -23,9 +23,12 @@ from pointsman.backends.worker.keeper import Charge
 from pointsman.clock import SystemClock
 from pointsman.dispatch.http import AiohttpClient
 from pointsman.errors import ConfigError, UpstreamError
+from pointsman.fleet.hardware import Gpu
 from pointsman.fleet.values import DeploymentSpec
-from pointsman.settings import VllmModel, sources_of
+from pointsman.settings import Settings, VllmModel, sources_of
 from pointsman.sources.store import WeightStore
+from pointsman.standing import Standing
+from pointsman.testing.hardware import FakeHardware
 from pointsman.types import JsonPayload, Kind, Lease, Request, Running
 
 FOLDER = Path(__file__).parent
@@ -110,12 +113,33 @@ def test_memory_on_gpus_is_its_share_of_them(tmp_path: Path) -> None:
     share = Vllm(model_of(gpu_memory_utilization=0.25), GPUS).footprint((path,))
     assert share.gpu_bytes == ((0, 20_000_000_000),)
     assert (share.weights_bytes, share.asleep_bytes) == (0, 0)
-    assert Vllm(model_of(gpus=[0, 1]), GPUS).footprint((path,)).gpu_bytes == (
-        (0, 73_600_000_000),
-        (1, 73_600_000_000),
-    )
     fixed = Vllm(model_of(gpus=[1], kv_cache_gb=4), GPUS).footprint((path,))
     assert fixed.gpu_bytes == ((1, 5_501_000_000),)
+    cramped = Vllm(model_of(gpu_memory_utilization=0.01), GPUS).footprint((path,))
+    assert cramped.gpu_bytes == ((0, 1_501_000_000),)  # the weights alone need more: what it will really take
+
+
+@pytest.mark.parametrize(
+    ("more", "budgets", "share"),
+    [
+        ({}, GPUS, "0.92"),  # vLLM's own, where nobody has less to give
+        ({}, ((0, 64_000_000_000), (1, 64_000_000_000)), "0.8"),
+        ({}, ((0, 63_999_999_999), (1, 79_000_000_000)), "0.8"),
+        ({}, ((0, 63_990_000_000), (1, 79_000_000_000)), "0.799"),
+        ({"gpus": [0, 1]}, ((0, 79_000_000_000), (1, 40_000_000_000)), "0.5"),
+        ({"kv_cache_gb": 4}, ((0, 64_000_000_000),), "0.069"),
+        ({"gpu_memory_utilization": 0.3}, ((0, 64_000_000_000),), "0.3"),
+    ],
+)
+def test_it_is_told_to_take_no_more_of_a_gpu_than_there_is_for_it(
+    more: dict[str, Any], budgets: tuple[tuple[int, int], ...], share: str, tmp_path: Path
+) -> None:
+    path = weights(tmp_path / "w", 1_000_000)
+    engine = Vllm(model_of(**more), GPUS, budgets)
+    argv = msgspec.json.decode(engine.launch((path,), "hush").config, type=Charge).argv
+    assert argv[argv.index("--gpu-memory-utilization") + 1] == share
+    taken, room = engine.footprint((path,)).gpu_bytes, dict(budgets)
+    assert all(size <= room[gpu] for gpu, size in taken)
 
 
 def test_asleep_the_first_level_keeps_the_weights_in_host_memory(tmp_path: Path) -> None:
@@ -168,16 +192,19 @@ async def toolbox(folder: Path) -> AsyncIterator[Toolbox]:
         yield Toolbox(http=http, weights=WeightStore(folder / "cache", clock), clock=clock, log_dir=folder)
 
 
-@asynccontextmanager
-async def simulated(folder: Path, **more: Any) -> AsyncIterator[Backend]:
-    """A backend whose interpreter is a stand-in that speaks as the real server did."""
+def simulated_model(folder: Path, **more: Any) -> VllmModel:
+    """Its interpreter is a stand-in that speaks as the real server did."""
     python = folder / "python"
     python.write_text(f"#!{sys.executable}\n" + (FOLDER / "simulated_vllm.py").read_text())
     python.chmod(0o755)
     (folder / "weights").mkdir(exist_ok=True)
+    return model_of(source={"file": str(folder / "weights")}, python=str(python), load_timeout_s=30, **more)
+
+
+@asynccontextmanager
+async def simulated(folder: Path, **more: Any) -> AsyncIterator[Backend]:
     async with toolbox(folder) as tools:
-        model = model_of(source={"file": str(folder / "weights")}, python=str(python), load_timeout_s=30, **more)
-        ((_, backend),) = build(model, tools)
+        ((_, backend),) = build(simulated_model(folder, **more), tools)
         try:
             yield backend
         finally:
@@ -222,6 +249,19 @@ def test_a_simulated_life(tmp_path: Path) -> None:
             assert len(family) == 2, "the server and its engine"
             await backend.stop()
             assert not any(one.is_running() for one in family)
+
+    uvloop.run(scene())
+
+
+def test_with_nothing_said_the_fleet_has_room_for_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        hardware = FakeHardware(64_000_000_000, gpus=(Gpu(index=0, name="big", total_bytes=GPUS[0][1], used_bytes=0),))
+        async with toolbox(tmp_path) as tools:
+            tree = Settings(models=(simulated_model(tmp_path),), cache_dir=str(tmp_path / "cache"))
+            standing = Standing(msgspec.structs.replace(tools, gpu_bytes=GPUS))
+            async with standing.fleet(tree, tools.clock, hardware, lambda _: None) as fleet:
+                await fleet.load("qwen")
+                assert fleet.is_resident("qwen")
 
     uvloop.run(scene())
 

@@ -69,8 +69,8 @@ class Weights(Protocol):
 
 
 class Toolbox(Value, frozen=True):
-    """What `app` hands to every backend. `gpu_bytes`: (index, memory) of each GPU here. `oom_kills`: how often
-    the kernel has killed for want of memory so far; None: it does not say."""
+    """What `app` hands to every backend. `gpu_bytes`: (index, memory) of each GPU here, `gpu_budgets`: what models may
+    take of it. `oom_kills`: how often the kernel has killed for want of memory so far; None: it does not say."""
 
     http: HttpClient
     weights: Weights
@@ -80,6 +80,7 @@ class Toolbox(Value, frozen=True):
     idle_timeout_s: float = 60.0
     load_timeout_s: float = 180.0
     gpu_bytes: tuple[tuple[int, int], ...] = ()
+    gpu_budgets: tuple[tuple[int, int], ...] = ()
     oom_kills: Callable[[], int | None] = lambda: None
 
 

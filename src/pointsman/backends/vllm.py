@@ -2,10 +2,13 @@
 
 Knows: the command line, the variables and the development paths of vLLM 0.32; that it takes its share of a GPU at once,
 whatever the model's size, and keeps a cache in host memory where it runs on the CPU. Does not know: processes, HTTP.
+It is always told its share of a GPU that is known here: by itself it takes more than the fleet's budget, and refuses to
+start where its share is not free, even if told how big its cache shall be.
 
 Sleep is a matter of GPUs: on a CPU `/sleep` answers 200 and frees nothing, which the fleet measures and then knows.
 """
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -25,18 +28,23 @@ MODULE = "vllm.entrypoints.openai.api_server"
 RELOAD = b'{"method":"reload_weights"}'
 CPU_KV_GIB = 2
 """Where nothing is said: vLLM's own default on a CPU is nearly all memory of the machine."""
-DEFAULT_UTILIZATION = 0.92
+MOST_OF_A_GPU = 0.92
+"""vLLM's own default."""
 # Measured on a CPU with SmolLM2: the API server, the engine and their libraries beside weights and cache.
 RUNTIME_BYTES = 2_050_000_000
 GPU_RUNTIME_BYTES = 1_500_000_000
+
+Sizes = tuple[tuple[int, int], ...]
+"""(GPU index, bytes)."""
 
 
 class Vllm:
     """`managed.Engine` for one model, and `managed.Sleepy`."""
 
-    def __init__(self, model: VllmModel, gpu_bytes: tuple[tuple[int, int], ...] = ()) -> None:
+    def __init__(self, model: VllmModel, gpu_bytes: Sizes = (), gpu_budgets: Sizes = ()) -> None:
         self._model = model
         self._gpu_bytes = dict(gpu_bytes)
+        self._gpu_budgets = dict(gpu_budgets)
 
     def sources(self) -> tuple[Source, ...]:
         return (self._model.source,) if self._model.source else ()
@@ -49,21 +57,27 @@ class Vllm:
         own += ((SLEEP_VARIABLE, "1"),) if model.sleep_level else ()
         own += (("OMP_NUM_THREADS", str(model.threads)),) if model.threads else ()
         weights = str(paths[0]) if paths else model.model or ""
-        argv = (model.python, "-m", MODULE, "--model", weights, *self._flags(), *model.args)
+        argv = (model.python, "-m", MODULE, "--model", weights, *self._flags(paths), *model.args)
         launch = external.kept(argv, external.surroundings(model, own), grace_s=model.stop_grace_s)
         return msgspec.structs.replace(launch, continues="vllm")
 
-    def _flags(self) -> tuple[str, ...]:
+    def _flags(self, paths: tuple[Path, ...]) -> tuple[str, ...]:
         model = self._model
         flags = ["--host", "127.0.0.1", "--port", "{port}", "--served-model-name", model.id]
         flags += ["--max-num-seqs", str(model.slots)]
         flags += ["--max-model-len", str(model.context_tokens)] if model.context_tokens else []
         flags += ["--tensor-parallel-size", str(len(model.gpus))] if len(model.gpus) > 1 else []
-        if model.gpu_memory_utilization is not None:
-            flags += ["--gpu-memory-utilization", f"{model.gpu_memory_utilization:g}"]
-        if model.kv_cache_gb is not None:
-            flags += ["--kv-cache-memory-bytes", str(int(model.kv_cache_gb * external.GB))]
-        return (*flags, *(["--enable-sleep-mode"] if model.sleep_level else []))
+        return (*flags, *self._memory_flags(paths), *(["--enable-sleep-mode"] if model.sleep_level else []))
+
+    def _memory_flags(self, paths: tuple[Path, ...]) -> tuple[str, ...]:
+        model, share = self._model, self._model.gpu_memory_utilization
+        if share is None and (taken := self._on_gpus(self._weights_bytes(paths))):
+            share = _up(max(size / self._gpu_bytes[gpu] for gpu, size in taken))
+        cache_gb = model.kv_cache_gb
+        return (
+            *(() if share is None else ("--gpu-memory-utilization", f"{share:g}")),
+            *(() if cache_gb is None else ("--kv-cache-memory-bytes", str(int(cache_gb * external.GB)))),
+        )
 
     def warm_up(self) -> WarmUp:
         return external.warm_up(self._model.kinds or KINDS, self._model.id)
@@ -100,14 +114,23 @@ class Vllm:
         )
         return size_bytes // 2 if is_halved else size_bytes
 
-    def _on_gpus(self, weights_bytes: int) -> tuple[tuple[int, int], ...]:
+    def _on_gpus(self, weights_bytes: int) -> Sizes:
+        """Its share of each, or more where the weights alone need more: then it does not fit."""
         model = self._model
         gpus = tuple(index for index in model.gpus or tuple(self._gpu_bytes)[:1] if index in self._gpu_bytes)
-        if model.kv_cache_gb is None:
-            share = DEFAULT_UTILIZATION if model.gpu_memory_utilization is None else model.gpu_memory_utilization
-            return tuple((index, int(share * self._gpu_bytes[index])) for index in gpus)
-        each_bytes = weights_bytes // max(1, len(gpus)) + int(model.kv_cache_gb * external.GB) + GPU_RUNTIME_BYTES
-        return tuple((index, each_bytes) for index in gpus)
+        least_bytes = weights_bytes // max(1, len(gpus)) + GPU_RUNTIME_BYTES
+        if model.kv_cache_gb is not None:
+            return tuple((index, least_bytes + int(model.kv_cache_gb * external.GB)) for index in gpus)
+        return tuple((index, max(least_bytes, size)) for index, size in self._shares(gpus))
+
+    def _shares(self, gpus: tuple[int, ...]) -> Sizes:
+        """Of each GPU the same share: the one that is asked for, else what the fleet may fill of all of them."""
+        sizes, share = self._gpu_bytes, self._model.share
+        if share is not None:
+            return tuple((index, int(share * sizes[index])) for index in gpus)
+        most = {index: self._gpu_budgets.get(index, sizes[index]) for index in gpus}
+        free = _down(min((MOST_OF_A_GPU, *(most[index] / sizes[index] for index in gpus))))
+        return tuple((index, min(most[index], int(free * sizes[index]))) for index in gpus)
 
     def _has_no_limit(self) -> bool:
         return self._model.kv_cache_gb is None and self._model.gpu_memory_utilization is None
@@ -116,10 +139,19 @@ class Vllm:
         return f"Vllm({self._model.id})"
 
 
+def _down(share: float) -> float:
+    """To whole thousandths; what lacks a millionth of one is one."""
+    return math.floor(share * 1000 + 1e-3) / 1000
+
+
+def _up(share: float) -> float:
+    return math.ceil(share * 1000 - 1e-3) / 1000
+
+
 def deployments(model: VllmModel, toolbox: Toolbox) -> tuple[tuple[str, Backend], ...]:
     """Its process, or the server at its URL."""
     if model.url is None:
-        engine = Vllm(model, toolbox.gpu_bytes)
+        engine = Vllm(model, toolbox.gpu_bytes, toolbox.gpu_budgets)
         return ((model.id, ManagedBackend(model.id, engine, external.patient(model, toolbox))),)
     attached = OpenAiModel(
         id=model.id,
