@@ -272,6 +272,25 @@ def test_modules_say_what_they_know() -> None:
     assert not bare
 
 
+EFFECTS = frozenset(
+    "aiohttp asyncio concurrent fastapi http io logging multiprocessing os random secrets select shutil signal socket"
+    " ssl starlette subprocess tempfile threading time urllib uuid uvicorn uvloop pointsman.clock".split()
+)
+
+
+def test_what_says_it_is_pure_is() -> None:
+    """Nothing that waits, reads or rolls dice is within its reach; `urllib.parse` only takes texts apart."""
+    pure = [(name, tree) for name, tree in source() if re.search(r"\bPure\b", ast.get_docstring(tree) or "")]
+    assert len(pure) > 50
+    impure = [
+        f"{name}: {module}"
+        for name, tree in pure
+        for module in _imported(tree)
+        if {module, module.partition(".")[0]} & EFFECTS and module != "urllib.parse"
+    ]
+    assert not impure
+
+
 def test_nothing_is_unfinished() -> None:
     """No body of `...` outside a Protocol or an overload, no NotImplementedError."""
     unfinished = []
@@ -401,18 +420,19 @@ def test_every_import_is_a_declared_dependency(extra: str) -> None:
         f"{name}: {module}"
         for name, tree in source()
         if extra_of(name) == extra
-        for module in _imported(tree)
+        for module in {path.partition(".")[0] for path in _imported(tree)}
         if module not in declared and module not in sys.stdlib_module_names
     ]
     assert not undeclared
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
+    """Modules by their whole names, wherever in the file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield str(node.module).split(".")[0]
+            yield str(node.module)
 
 
 def test_the_wheel_holds_what_the_package_needs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How to read a request: how it ended, which model answers, whom it stands in for, in which experiment. Pure.
+"""How to read a request: how it ended, which model answers, whom it stands in for, in which experiment.
 
 Invariant: every function returns a member of a closed vocabulary or a name out of what it reads; none invents a label.
 """
