@@ -149,6 +149,7 @@ class App:
             self.log,
             self._conversations,
             self._latencies,
+            self.fleet.speeds,
             self._traces,
             self.admission,
             self.recent,

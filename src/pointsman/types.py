@@ -209,8 +209,9 @@ class DeploymentView(Value, frozen=True):
     """One place where a model can run, as the fleet saw it. Advisory: never gate a mutation on it.
 
     `retry_in_s`: until an open breaker lets a trial through; `is_tried`: half open, and no more trials are let through
-    now. `latency_s`: its usual time to the first byte, None where unknown. `memory_bytes`, `gpu_bytes` (by GPU): of one
-    that is warm what it holds, else what it takes when it is ready.
+    now. `latency_s`: its usual time to the first byte, of a whole answer to its end, None where unknown.
+    `tokens_per_s`: as measured, after `first_token_s`; 0 and None where nothing was measured of late.
+    `memory_bytes`, `gpu_bytes` (by GPU): of one that is warm what it holds, else what it takes when it is ready.
     """
 
     id: str
@@ -225,6 +226,8 @@ class DeploymentView(Value, frozen=True):
     retry_in_s: float = 0.0
     is_tried: bool = False
     latency_s: float | None = None
+    first_token_s: float | None = None
+    tokens_per_s: float = 0.0
     is_managed: bool = False
     memory_bytes: int = 0
     gpu_bytes: tuple[tuple[int, int], ...] = ()

@@ -47,6 +47,8 @@ REJECTED: list[tuple[Gate, str, Ask, ModelCard, DeploymentView]] = [
     (Gate.COST, "above the limit of 0.5", needs(ask(limits=Limits(max_cost_per_mtok=0.5))), CARD, HOT),
     (Gate.LATENCY, "about 12.8 s", needs(ask(limits=Limits(max_latency_s=5))), CARD, HOT),
     (Gate.LATENCY, "about 22.8 s", needs(ask(limits=Limits(max_latency_s=15))), CARD, cold("m", ready_in_s=10)),
+    (Gate.LATENCY, "about 9.0 s, above the limit of 2 s (9.00 s to begin (measured), its pace is not known)",
+     needs(ask(limits=Limits(max_latency_s=2))), replace(CARD, tokens_per_s=0), replace(HOT, latency_s=9.0)),
     (Gate.DRAINING, "shut down", needs(), CARD, replace(HOT, state="draining")),
     (Gate.FAILED, "failed to start: no file", needs(), CARD, replace(HOT, state="failed", last_error="no file")),
     (Gate.FAILED, "failed to answer", needs(), CARD, replace(HOT, state="failed", is_managed=False)),

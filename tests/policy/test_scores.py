@@ -64,8 +64,29 @@ def test_language_counts_as_far_as_it_is_sure() -> None:
 
 def test_cost_and_latency_are_absolute() -> None:
     assert [scores.cost(needs(), replace(CARD, cost_per_mtok=c), HOT)[0] for c in (0, 1, 3)] == [1, 0.5, 0.25]
-    assert scores.latency(needs(), CARD, HOT) == (0.5, "about 10.0 s for the answer")
+    assert scores.latency(needs(), CARD, HOT) == (
+        0.5,
+        "about 10.0 s for the answer: 10 tokens a second (configured)",
+    )
     assert scores.latency(needs(), replace(CARD, tokens_per_s=0), HOT) == (scores.NEUTRAL, "speed not known")
+
+
+def test_what_was_measured_counts_before_what_is_configured() -> None:
+    unknown = replace(CARD, tokens_per_s=0)
+    slow, fast = replace(HOT, latency_s=9.0), replace(HOT, latency_s=0.2)
+    for card in (unknown, CARD):
+        assert scores.latency(needs(), card, slow)[0] < scores.latency(needs(), card, fast)[0]
+    assert scores.latency(needs(), unknown, slow)[1] == (
+        "about 9.0 s for the answer: 9.00 s to begin (measured), its pace is not known"
+    )
+    measured_view = replace(slow, first_token_s=1.5, tokens_per_s=200.0)
+    assert scores.latency(needs(), CARD, measured_view)[1] == (
+        "about 2.0 s for the answer: 1.50 s to begin (measured), 200 tokens a second (measured)"
+    )
+    whole_answers_only = replace(slow, first_token_s=0.0, tokens_per_s=50.0)  # their time to begin is in the pace
+    assert scores.latency(needs(), CARD, whole_answers_only)[1] == (
+        "about 2.0 s for the answer: 50 tokens a second (measured)"
+    )
 
 
 def test_a_queue_makes_it_slower() -> None:

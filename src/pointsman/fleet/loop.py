@@ -47,6 +47,7 @@ from pointsman.fleet.machine import initial
 from pointsman.fleet.memory import Sizes
 from pointsman.fleet.preloads import Preloads
 from pointsman.fleet.remembered import Remembered
+from pointsman.fleet.speeds import Speeds
 from pointsman.fleet.status import FleetStatus, statistics_of, status_of
 from pointsman.fleet.survey import Surveyor
 from pointsman.fleet.timing import within
@@ -62,8 +63,8 @@ from pointsman.fleet.values import (
     State,
     Why,
 )
-from pointsman.fleet.views import WorldView, view_of
-from pointsman.fleet.writer import Writer
+from pointsman.fleet.views import UNKNOWN, WorldView, view_of
+from pointsman.fleet.writer import Patience, Writer
 from pointsman.settings import FleetSettings, ModelBase
 from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
@@ -120,6 +121,7 @@ class Fleet:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._preloads = Preloads(self._writer, self._hands.loaded)
         self._entered_s = 0.0
+        self.speeds = Speeds()
         self._view = WorldView()
         self.subscribe(self._learn)
 
@@ -167,7 +169,7 @@ class Fleet:
 
     def world(self) -> World:
         """The fleet as of now, advisory. Each call has the next `ticket`."""
-        return self._view.at(self._writer.state, self._clock.now(), self._loader.pids)
+        return self._view.at(self._writer.state, self._clock.now(), self._loader.pids, self.speeds)
 
     # ------------------------------------------------------------ for operators and the ledger
 
@@ -347,6 +349,7 @@ class Fleet:
         self._watches.pop(deployment_id).cancel()
         del self.backends[deployment_id]
         self._preloads.forget(deployment_id)
+        self.speeds.pop(deployment_id, None)
         self._surveyor.forget(deployment_id)
         self._surveyor.remembered.forget(deployment_id)
 
@@ -354,8 +357,8 @@ class Fleet:
 
     def _view_of(self, deployment_id: str) -> DeploymentView:
         state, pid = self._writer.state, self._loader.pids.get(deployment_id)
-        d = self._writer.known(deployment_id)
-        return view_of(d, self._clock.now(), pid, is_draining=state.is_draining, rules=state.rules)
+        d, speed = self._writer.known(deployment_id), self.speeds.get(deployment_id, UNKNOWN)
+        return view_of(d, self._clock.now(), pid, speed, is_draining=state.is_draining, rules=state.rules)
 
     def _look(self, deployment_id: str) -> None:
         self._surveyor.look(deployment_id, self._writer.state)

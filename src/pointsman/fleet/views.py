@@ -1,11 +1,13 @@
 """The fleet as others may see it: State → World. Pure but for a cache that only saves work.
 
-Invariant: a view is rebuilt when its deployment changed, or when time alone changes its figures.
+Invariant: a view is rebuilt when its deployment changed, or when time alone changes its figures. How fast it answers
+(`speeds`) is read then, for each answer's lease has changed it; that it is forgotten is seen within `RENEWED_S`.
 """
 
 from collections.abc import Iterable, Mapping
 from itertools import compress
 from operator import is_not
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -13,18 +15,29 @@ from pointsman.fleet.breaker import mode_at, retry_in_s
 from pointsman.fleet.calls import free_slots
 from pointsman.fleet.estimates import is_steady, ready_in_s
 from pointsman.fleet.memory import HOST, Sizes, added
-from pointsman.fleet.values import WARM, Deployment, Phase, Rules, State
+from pointsman.fleet.speeds import FADES_S, Speed
+from pointsman.fleet.values import INFINITY, WARM, Deployment, Phase, Rules, State
 from pointsman.types import Breaker, DeploymentView, Tier, World
 
 DRAINING = "draining"
 USUAL = Rules()
+UNKNOWN = Speed(at_s=-INFINITY)
+UNMEASURED: Mapping[str, Speed] = MappingProxyType({})
+RENEWED_S = 60.0
 
 
 def view_of(
-    d: Deployment, now_s: float, pid: int | None = None, *, is_draining: bool = False, rules: Rules = USUAL
+    d: Deployment,
+    now_s: float,
+    pid: int | None = None,
+    speed: Speed = UNKNOWN,
+    *,
+    is_draining: bool = False,
+    rules: Rules = USUAL,
 ) -> DeploymentView:
     """One deployment as of now."""
     mode = mode_at(d.breaker, now_s)
+    is_measured = now_s - speed.at_s < FADES_S
     return DeploymentView(
         id=d.spec.id,
         model_id=d.spec.model_id,
@@ -37,7 +50,9 @@ def view_of(
         breaker=mode,
         retry_in_s=retry_in_s(d.breaker, now_s),
         is_tried=mode is Breaker.HALF_OPEN and free_slots(d, rules, now_s) <= 0,
-        latency_s=d.latency_s,
+        latency_s=d.latency_s if now_s - d.latency_at_s < FADES_S else None,
+        first_token_s=speed.first_token_s if is_measured else None,
+        tokens_per_s=speed.per_s if is_measured else 0.0,
         is_managed=d.spec.is_managed,
         memory_bytes=d.holds[0][1] if d.phase in WARM else d.footprint_bytes,
         gpu_bytes=d.holds[1:] if d.phase in WARM else d.gpu_bytes,
@@ -60,24 +75,29 @@ class WorldView:
         self._state: State | None = None
         self._views: dict[str, DeploymentView] = {}
         self._moving: set[str] = set()
+        self._until_s = 0.0
         self._held: dict[str, Sizes] = {}
         self._budgets: Mapping[int, int] = {}
         self._world = World()
         self._ticket = 0
 
-    def at(self, state: State, now_s: float, pids: Mapping[str, int]) -> World:
+    def at(
+        self, state: State, now_s: float, pids: Mapping[str, int], speeds: Mapping[str, Speed] = UNMEASURED
+    ) -> World:
         """The world as of now. Each call gets the next ticket, for round robin."""
-        if state is not self._state or self._moving:
-            self._renew(state, now_s, pids)
+        if state is not self._state or self._moving or now_s >= self._until_s:
+            self._renew(state, now_s, pids, speeds)
         self._ticket += 1
         return replace(self._world, ticket=self._ticket)
 
-    def _renew(self, state: State, now_s: float, pids: Mapping[str, int]) -> None:
-        stale, moving = self._stale(state), set()
+    def _renew(self, state: State, now_s: float, pids: Mapping[str, int], speeds: Mapping[str, Speed]) -> None:
+        stale, moving = self._stale(state, now_s), set()
         held: dict[str, Sizes] = {}
         for name in stale:
             d = state.deployments[name]
-            self._views[name] = view_of(d, now_s, pids.get(name), is_draining=state.is_draining, rules=state.rules)
+            self._views[name] = view_of(
+                d, now_s, pids.get(name), speeds.get(name, UNKNOWN), is_draining=state.is_draining, rules=state.rules
+            )
             held[name] = d.holds
             if not is_steady(d, now_s):
                 moving.add(name)
@@ -91,11 +111,14 @@ class WorldView:
         self._moving = moving
         self._state = state
 
-    def _stale(self, state: State) -> Iterable[str]:
-        """Whose view may have changed: everybody's when the fleet drains or their places have moved, else that of who
-        has changed, or changes with time."""
+    def _stale(self, state: State, now_s: float) -> Iterable[str]:
+        """Whose view may have changed: everybody's when the fleet drains or their places have moved, and now and then,
+        else that of who has changed, or changes with time."""
         old, new = self._state, state.deployments
         if old is None or old.is_draining is not state.is_draining or [*old.deployments] != [*new]:
             self._views, self._held, self._budgets = {}, {}, {}
+            return new
+        if now_s >= self._until_s:
+            self._until_s = now_s + RENEWED_S
             return new
         return self._moving.union(compress(new, map(is_not, new.values(), old.deployments.values())))

@@ -124,10 +124,25 @@ def is_unsure(request: Request, signals: Signals, floor: float) -> bool:
 
 
 def answer_s(ask: Ask, card: ModelCard, view: DeploymentView) -> float | None:
-    """Expected seconds until the whole answer is there once the deployment is ready, those ahead in the queue included;
-    None where the model's speed is not known."""
-    if not card.tokens_per_s:
+    """Expected seconds until the whole answer is there once the deployment is ready, those ahead in the queue included:
+    the time to its first token, as measured, and what it writes after it, at the pace that was measured, else the one
+    configured. None where neither is known."""
+    first_s = view.latency_s if view.first_token_s is None else view.first_token_s
+    per_s = view.tokens_per_s or card.tokens_per_s
+    if not per_s and first_s is None:
         return None
-    slots = max(view.slots, 1)
-    rounds = 1 + max(0, view.in_flight + view.queued + 1 - slots) / slots
-    return rounds * ask.answer_tokens / card.tokens_per_s
+    once_s = (first_s or 0.0) + (ask.answer_tokens / per_s if per_s else 0.0)
+    slots = view.slots or 1
+    late = view.in_flight + view.queued + 1 - slots
+    return once_s * (1 + late / slots) if late > 0 else once_s
+
+
+def why_so_long(card: ModelCard, view: DeploymentView) -> str:
+    """Where `answer_s` has its figures from."""
+    first_s = view.latency_s if view.first_token_s is None else view.first_token_s
+    begins = f"{first_s:.2f} s to begin (measured), " if first_s else ""
+    if view.tokens_per_s:
+        return f"{begins}{view.tokens_per_s:.3g} tokens a second (measured)"
+    if card.tokens_per_s:
+        return f"{begins}{card.tokens_per_s:g} tokens a second (configured)"
+    return f"{begins}its pace is not known"

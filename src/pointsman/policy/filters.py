@@ -10,7 +10,7 @@ A new gate must be heeded there; a test compares both ways.
 from collections.abc import Callable
 from enum import StrEnum
 
-from pointsman.policy.ask import Ask, answer_s
+from pointsman.policy.ask import Ask, answer_s, why_so_long
 from pointsman.types import Breaker, DeploymentView, ModelCard, Rejected, Tier
 
 MB = 1_000_000
@@ -151,10 +151,12 @@ def within_cost(ask: Ask, card: ModelCard, _: DeploymentView) -> str | None:
 def within_latency(ask: Ask, card: ModelCard, view: DeploymentView) -> str | None:
     if ask.max_latency_s is None:
         return None
-    expected_s = view.ready_in_s + (answer_s(ask, card, view) or 0.0)
+    answered_s = answer_s(ask, card, view)
+    expected_s = view.ready_in_s + (answered_s or 0.0)
     if expected_s <= ask.max_latency_s:
         return None
-    return f"would take about {expected_s:.1f} s, above the limit of {ask.max_latency_s:g} s"
+    why = "" if answered_s is None else f" ({why_so_long(card, view)})"
+    return f"would take about {expected_s:.1f} s, above the limit of {ask.max_latency_s:g} s{why}"
 
 
 def is_not_draining(_: Ask, __: ModelCard, view: DeploymentView) -> str | None:

@@ -6,7 +6,7 @@ alone, so a model that joins never reorders the others. A score is the weighted 
 
 from collections.abc import Callable
 
-from pointsman.policy.ask import Ask, answer_s, has_room
+from pointsman.policy.ask import Ask, answer_s, has_room, why_so_long
 from pointsman.settings import RoutingSettings, StrategyWeights
 from pointsman.types import Breaker, Candidate, Complexity, DeploymentView, ModelCard, Term, Tier
 
@@ -73,7 +73,7 @@ def latency(ask: Ask, card: ModelCard, view: DeploymentView) -> tuple[float, str
     expected_s = answer_s(ask, card, view)
     if expected_s is None:
         return NEUTRAL, "speed not known"
-    return 1 / (1 + expected_s / LATENCY_HALF_S), f"about {expected_s:.1f} s for the answer"
+    return 1 / (1 + expected_s / LATENCY_HALF_S), f"about {expected_s:.1f} s for the answer: {why_so_long(card, view)}"
 
 
 def readiness(ask: Ask, _: ModelCard, view: DeploymentView) -> tuple[float, str]:
