@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field, model_validator
 from pointsman import settings_words as words
 from pointsman.settings_base import Section, Variable
 
-EXACT = ("off", "deterministic", "all")
 SCHEMES = {"redis": 6379, "rediss": 6379, "valkey": 6379, "valkeys": 6379}
 
 

@@ -31,10 +31,6 @@ class Flight:
         self._future: asyncio.Future[Landing] | None = None
         self._landing: Landing | None = None
 
-    @property
-    def has_landed(self) -> bool:
-        return self._landing is not None
-
     def land(self, landing: Landing) -> None:
         """The first word counts."""
         if self._landing is None:

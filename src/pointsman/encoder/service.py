@@ -26,7 +26,7 @@ from pointsman.settings import EncoderSettings
 from pointsman.signals.opinion import Opinion, VectorError, words_for
 from pointsman.types import Request, Signals
 
-NO_ENCODER, BUSY, DEADLINE, ERROR = REASONS = ("no_encoder", "busy", "deadline", "error")
+NO_ENCODER, BUSY, DEADLINE, ERROR = ("no_encoder", "busy", "deadline", "error")
 
 
 class SecondStage:
