@@ -114,8 +114,7 @@ class App:
         prepared = prepare(settings)
         self.second = SecondStage(E5, prepared.opinion, encoding_of(settings), self.clock, self._metrics.encoder)
         self._cache: tuple[object, Cache | NoCache] | None = None
-        self.rooms = self.furnish(settings, self.standing.names(), prepared)
-        self.move(self.rooms)
+        self.move(self.furnish(settings, self.standing.names(), prepared))
         self.reloader = Reloader(
             self, self.fleet, self.standing, self.clock, self.log.event, self._metrics.config, config
         )
@@ -221,6 +220,7 @@ class App:
             begin=self._traces.begin,
             clock=self.clock,
             faults=self.log,
+            register=self.ledger,
             hide=self.hide,
             leaving=self.leaving,
         )

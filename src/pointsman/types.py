@@ -417,7 +417,8 @@ class Outcome(Value, frozen=True):
     `status` is one of success, client_error, refused, error, client_closed. `total_s` and `first_byte_s` count from
     arrival. `overhead_s` is what the gateway itself added: from the decoded request to the answer (a stream: to its
     first event) less `wait_s` and the wait for upstreams. `cache` is one of hit, semantic, miss, bypass; of a kept
-    answer, `cached_model` once gave it and `saved` is what it would have cost.
+    answer, `cached_model` once gave it and `saved` is what it would have cost. `asked_model` is empty where it was
+    turned away before anybody knew what it asks: no key of ours, no JSON, too large.
 
     The last four follow from the rest, whatever is given for them. `answered_by`: the model that answered, `""` where
     none did; `fallback_from`: the one meant, where another did, and another instance of it is no other; `model_id`:
@@ -461,6 +462,11 @@ class Outcome(Value, frozen=True):
     fallback_from: str = ""
     model_id: str = ""
     task: str = ""
+
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether it ended before anybody knew what it asks."""
+        return not self.asked_model
 
     def __post_init__(self) -> None:
         """Once, for all who count."""

@@ -1,6 +1,7 @@
 """The hot endpoints: read → decode → act → send, one class for all of them.
 
-Invariant: whatever happens, the caller hears exactly one answer or one error, and nothing of the request outlives it.
+Invariants: whatever happens, the caller hears exactly one answer or one error, and nothing of the request outlives it;
+who is turned away before the corridor, which writes all other Outcomes, leaves exactly one as well.
 """
 
 import asyncio
@@ -32,13 +33,19 @@ from pointsman.edge.tracing import Begin, traced
 from pointsman.errors import PointsmanError, RequestError
 from pointsman.redact import Hide, redact
 from pointsman.settings import KeySettings
-from pointsman.types import Explanation, Reply, Request
+from pointsman.types import Explanation, JsonPayload, Kind, Reply, Request
 
 
 class Faults(Protocol):
     """Where an exception that nobody foresaw is written down."""
 
     def unforeseen(self, request_id: str, error: Exception) -> None: ...
+
+
+class Register(Protocol):
+    """Where those are written down who never came as far as the corridor."""
+
+    def turned_away(self, request: Request, error: BaseException) -> None: ...
 
 
 class Corridor(Protocol):
@@ -71,12 +78,60 @@ class Rooms(Protocol):
     ) -> None: ...
 
 
-Act = Callable[[Rooms, Request, Response], Awaitable[None]]
+class Visit:
+    """One request on its way in: what an act sees of the rooms. It is a `Corridor`, which once asked keeps the books.
+
+    Who leaves with an error before leaves its Outcome here; what asks no model and is served leaves none.
+    """
+
+    __slots__ = ("_arrived_s", "_is_booked", "_kind", "_register", "_request_id", "owner", "rooms")
+    rooms: Rooms
+
+    def __init__(self, register: Register, kind: Kind, request_id: str, arrived_s: float) -> None:
+        self._register = register
+        self._kind = kind
+        self._request_id = request_id
+        self._arrived_s = arrived_s
+        self._is_booked = False
+        self.owner: KeySettings | None = None
+
+    def __enter__(self) -> None:
+        """It has arrived."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or self._is_booked:
+            return
+        nobody_knows = Request(
+            id=self._request_id,
+            kind=self._kind,
+            model="",
+            payload=JsonPayload(members=()),
+            tenant=self.owner.name if self.owner else "",
+            received_s=self._arrived_s,
+        )
+        has_left = isinstance(error, ClientLeft)
+        self._register.turned_away(nobody_knows, asyncio.CancelledError() if has_left else error)
+
+    def answer(self, request: Request) -> AbstractAsyncContextManager[Reply]:
+        self._is_booked = True
+        return self.rooms.gateway.answer(request)
+
+    async def explain(self, request: Request) -> Explanation:
+        return await self.rooms.gateway.explain(request)
+
+    def __repr__(self) -> str:
+        return f"Visit({self._request_id}, {'in the corridor' if self._is_booked else 'before it'})"
+
+
+Act = Callable[[Visit, Request, Response], Awaitable[None]]
 
 
 class Endpoint:
-    """One POST route as a plain ASGI application. `rooms`: those of the tree in force; `fetches`: media by their links;
-    `reword`: makes the body of another dialect one that `decode` takes; `voice`: how errors are told."""
+    """One POST route as a plain ASGI application. `rooms`: those of the tree in force; `register`: of who is turned
+    away, as asking for a `kind`; `fetches`: media by their links; `reword`: makes the body of another dialect one that
+    `decode` takes; `voice`: how errors are told."""
 
     def __init__(
         self,
@@ -84,6 +139,8 @@ class Endpoint:
         act: Act,
         *,
         rooms: Callable[[], Rooms],
+        register: Register,
+        kind: Kind = Kind.CHAT,
         clock: Clock,
         faults: Faults,
         begin: Begin | None = None,
@@ -98,6 +155,8 @@ class Endpoint:
         self._reword = reword
         self._voice = voice
         self._rooms = rooms
+        self._register = register
+        self._kind = kind
         self._fetches = fetches
         self._decode = decode
         self._act = act
@@ -108,9 +167,11 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = request_id_of(scope)
         response = Response(send, request_id, self._voice, self._hide)
+        visit = Visit(self._register, self._kind, request_id, self._clock.now())
         try:
-            with self._rooms() as rooms:
-                owner = rooms.door.admit(scope)
+            with visit, self._rooms() as rooms:
+                self._leaving.check()
+                visit.rooms, visit.owner = rooms, rooms.door.admit(scope)
                 _require_post(scope)
                 incoming = await read(scope, receive, request_id, rooms.limits, self._clock)
                 if self._reword is not None:
@@ -118,9 +179,9 @@ class Endpoint:
                 if self._fetches and rooms.media is not None:
                     async with DisconnectWatch(receive, response):
                         incoming = msgspec.structs.replace(incoming, body=await rooms.media(incoming.body))
-                request = traced(_owned(self._decode(incoming), owner), scope, self._begin)
+                request = traced(_owned(self._decode(incoming), visit.owner), scope, self._begin)
                 async with DisconnectWatch(receive, response):
-                    await self._act(rooms, request, response)
+                    await self._act(visit, request, response)
         except ClientLeft:
             return
         except asyncio.CancelledError:

@@ -45,6 +45,11 @@ class Leaving:
         if task := asyncio.current_task():
             self._under_way.discard(task)
 
+    def check(self) -> None:
+        """Nothing while new requests are taken. Raises Refused."""
+        if self.is_closed:
+            raise self.refusal()
+
     def refusal(self) -> Refused:
         """What who comes, or is cut, hears."""
         said = "This server is shutting down; try again shortly, at another instance where there is one"

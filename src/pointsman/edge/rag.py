@@ -16,7 +16,7 @@ from pointsman.clock import Clock
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import in_dialect
 from pointsman.edge.doorkeeper import TENANT
-from pointsman.edge.endpoint import Rooms
+from pointsman.edge.endpoint import Visit
 from pointsman.edge.http import JSON
 from pointsman.edge.http import Response as Out
 from pointsman.edge.keepalive import KeepAlive
@@ -45,25 +45,25 @@ class Rag:
         self._settings = settings
         self._clock = clock
 
-    async def ingest(self, own: Rooms, request: Request, response: Out) -> None:
+    async def ingest(self, visit: Visit, request: Request, response: Out) -> None:
         """Read it, keep it, tell what was kept."""
         self.check()
-        document, moments = await read_document(request, own.gateway)
+        document, moments = await read_document(request, visit)
         kept = await self._library.keep(request.tenant, document, moments)
         await response.whole(200, JSON, as_json(row_of(kept)))
 
-    async def ask(self, own: Rooms, request: Request, response: Out) -> None:
+    async def ask(self, visit: Visit, request: Request, response: Out) -> None:
         """1 what there is to answer from  2 the answer  3 what a conversation remembers: only a whole answer."""
         settings = self.check()
         wish = wish_of(request, settings.top)
-        keep_alive = KeepAlive(response, own.keep_alive_s) if request.stream else nullcontext()
+        keep_alive = KeepAlive(response, visit.rooms.keep_alive_s) if request.stream else nullcontext()
         async with keep_alive:
             consulted = await self._library.consult(request.tenant, wish.query, wish.conversation)  # 1
             budget_tokens = wish.context_tokens or settings.context_tokens
             today = datetime.fromtimestamp(self._clock.unix(), UTC).date().isoformat()
             chat, found = instructed(request, consulted, budget_tokens, today)
             cited = Cited(wish, consulted, found)
-            async with own.gateway.answer(chat) as reply:  # 2
+            async with visit.answer(chat) as reply:  # 2
                 await response.reply(chat, in_dialect(cited, chat, reply))
         if wish.conversation and settings.remember:  # 3
             exchange = Exchange(question=wish.query.text, answer=cited.said)

@@ -14,7 +14,7 @@ from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import Dialect, in_dialect
 from pointsman.edge.doorkeeper import OPEN, TENANT
-from pointsman.edge.endpoint import Decode, Endpoint, Faults, Rooms
+from pointsman.edge.endpoint import Decode, Endpoint, Faults, Register, Rooms, Visit
 from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Message, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
@@ -31,12 +31,12 @@ from pointsman.types import Explanation, Kind, Plan, Request, Signals, WhatIf
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-ANSWERED: tuple[tuple[str, Decode], ...] = (
-    ("/v1/chat/completions", decode_chat),
-    ("/v1/completions", decode_completion),
-    ("/v1/embeddings", decode_embedding),
-    ("/v1/audio/transcriptions", decode_transcription),
-    ("/v1/audio/speech", decode_speech),
+ANSWERED: tuple[tuple[str, Decode, Kind], ...] = (
+    ("/v1/chat/completions", decode_chat, Kind.CHAT),
+    ("/v1/completions", decode_completion, Kind.COMPLETION),
+    ("/v1/embeddings", decode_embedding, Kind.EMBEDDING),
+    ("/v1/audio/transcriptions", decode_transcription, Kind.TRANSCRIPTION),
+    ("/v1/audio/speech", decode_speech, Kind.SPEECH),
 )
 DIALECTS: tuple[tuple[str, Dialect], ...] = (
     ("/v1/messages", Anthropic()),
@@ -79,15 +79,6 @@ class Site:
             await self._shell(scope, receive, send)
             return
         endpoint = self._hot.get(scope["path"])
-        try:
-            if self._leaving.is_closed and scope["path"] not in OPEN:
-                raise self._leaving.refusal()
-            if endpoint is None:
-                owner = self._rooms().door.admit(scope)
-                scope[TENANT] = owner.name if owner else ""
-        except PointsmanError as error:
-            await Response(send, request_id_of(scope), hide=self._hide).fail(error)
-            return
         with self._leaving:
             if endpoint is not None:
                 await endpoint(scope, receive, send)
@@ -103,7 +94,13 @@ class Site:
             await send(message)
 
         try:
+            if scope["path"] not in OPEN:
+                self._leaving.check()
+            owner = self._rooms().door.admit(scope)
+            scope[TENANT] = owner.name if owner else ""
             await self._shell(scope, receive, _with_id(noted, request_id_of(scope)))
+        except PointsmanError as error:
+            await response.fail(error)
         except asyncio.CancelledError:
             if not self._leaving.caught():
                 raise
@@ -127,36 +124,39 @@ def build_site(
     *,
     clock: Clock,
     faults: Faults,
+    register: Register,
     rag: Rag | None = None,
     begin: Begin | None = None,
     hide: Hide = redact,
     leaving: Leaving | None = None,
 ) -> Site:
     """The site: the corridor's endpoints, the dry run, the shell for the rest. `rooms`: those of the tree in force;
-    `rag`: documents and questions of them; `begin`: the trace a request stands in; `hide`: what errors are told
-    through; `leaving`: whether new requests are still taken."""
+    `register`: of who is turned away; `rag`: documents and questions of them; `begin`: the trace a request stands in;
+    `hide`: what errors are told through; `leaving`: whether new requests are still taken."""
 
-    async def answer(own: Rooms, request: Request, response: Response) -> None:
+    async def answer(visit: Visit, request: Request, response: Response) -> None:
         is_spoken = request.stream and request.kind in SPOKEN
-        keep_alive = KeepAlive(response, own.keep_alive_s) if is_spoken else nullcontext()
-        async with keep_alive, own.gateway.answer(request) as reply:
+        keep_alive = KeepAlive(response, visit.rooms.keep_alive_s) if is_spoken else nullcontext()
+        async with keep_alive, visit.answer(request) as reply:
             await response.reply(request, reply)
 
-    async def answer_in(dialect: Dialect, own: Rooms, request: Request, response: Response) -> None:
-        keep_alive = KeepAlive(response, own.keep_alive_s) if request.stream else nullcontext()
-        async with keep_alive, own.gateway.answer(request) as reply:
+    async def answer_in(dialect: Dialect, visit: Visit, request: Request, response: Response) -> None:
+        keep_alive = KeepAlive(response, visit.rooms.keep_alive_s) if request.stream else nullcontext()
+        async with keep_alive, visit.answer(request) as reply:
             await response.reply(request, in_dialect(dialect, request, reply))
 
-    async def count(_: Rooms, request: Request, response: Response) -> None:
+    async def count(_: Visit, request: Request, response: Response) -> None:
         await response.whole(200, JSON, token_count(request))
 
-    async def explain(own: Rooms, request: Request, response: Response) -> None:
-        explained = Explained.of(request, await own.gateway.explain(request))
+    async def explain(visit: Visit, request: Request, response: Response) -> None:
+        explained = Explained.of(request, await visit.explain(request))
         await response.whole(200, JSON, as_json(explained))
 
     leaving = leaving or Leaving()
-    endpoint = partial(Endpoint, rooms=rooms, leaving=leaving, begin=begin, clock=clock, faults=faults, hide=hide)
-    hot: dict[str, Asgi] = {path: endpoint(decode, answer) for path, decode in ANSWERED}
+    endpoint = partial(
+        Endpoint, rooms=rooms, register=register, leaving=leaving, begin=begin, clock=clock, faults=faults, hide=hide
+    )
+    hot: dict[str, Asgi] = {path: endpoint(decode, answer, kind=kind) for path, decode, kind in ANSWERED}
     hot["/v1/chat/completions"] = endpoint(decode_chat, answer, fetches=True)
     for path, dialect in DIALECTS:
         act = partial(answer_in, dialect)

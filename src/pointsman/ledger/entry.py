@@ -65,6 +65,11 @@ class Ledger:
         """The entry of one request, to be entered with `async with`."""
         return Entry(self, request)
 
+    def turned_away(self, request: Request, error: BaseException) -> None:
+        """Publish the Outcome of one that never came as far as an entry: nobody knows what it asks."""
+        self._opened += 1
+        self.publish(Entry(self, request).ended(error))
+
     def announce(self, request: Request) -> None:
         """Tell every early sink that a request has begun."""
         self._opened += 1
@@ -154,7 +159,7 @@ class Entry:
     ) -> None:
         if not self._is_written:
             self._is_written = True
-            self._ledger.publish(self._outcome(error))
+            self._ledger.publish(self.ended(error))
 
     def sought(self, found: Found) -> Reply | None:
         """The kept reply, where there is one. Waiting for an equal request under way is no work of ours."""
@@ -231,7 +236,8 @@ class Entry:
         """Arrival, where the edge noted it, else the opening of this entry."""
         return self._request.received_s or self._began_s
 
-    def _outcome(self, error: BaseException | None) -> Outcome:
+    def ended(self, error: BaseException | None) -> Outcome:
+        """All that happened to it."""
         now_s = self._clock.now()
         request, stream, since_s = self._request, self._stream, self._since_s()
         ending = ending_of(error, self._reply.status if self._reply else None, stream)

@@ -75,7 +75,7 @@ class Desk:
     def closed(self, outcome: Outcome) -> None:
         """Early verdicts are about the answer that ends first by this name."""
         known = self._known.get((outcome.tenant, outcome.request_id))
-        if known is None:
+        if known is None or outcome.is_turned_away:  # perhaps by another's name: it was never opened
             return
         known.open -= 1
         known.about = _about(outcome)

@@ -124,7 +124,8 @@ class Metrics:
         """One Outcome, in about ten updates."""
         model, task, signals = self._label(outcome.model_id), outcome.task, outcome.signals
         self._requests[model, task, outcome.status] += 1
-        self._overhead_s.observe(outcome.overhead_s)
+        if not outcome.is_turned_away:
+            self._overhead_s.observe(outcome.overhead_s)
         self.cache.closed(outcome, model)
         if signals is not None:
             language = signals.language.label

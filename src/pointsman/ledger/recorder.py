@@ -2,9 +2,9 @@
 
 Knows: a queue, a store, patience. Does not know: SQL, who asks for rows later.
 Invariants: `closed` costs an append and never blocks or raises; the queue is bounded, in rows and in bytes, and a row
-too many is counted and gone; rows keep their order; a store that fails is tried again with growing pauses while the
-queue fills; nothing here can hold up an answer, nor the process's end for longer than `close` allows. The store is
-touched by this thread alone, from the first row on.
+too many is counted and gone; a stranger leaves no row; rows keep their order; a store that fails is tried again with
+growing pauses while the queue fills; nothing here can hold up an answer, nor the process's end for longer than `close`
+allows. The store is touched by this thread alone, from the first row on.
 
 Rows are made on the loop although they could be made in the thread: it needs the interpreter for that as the loop does,
 and two that take turns at it cost several times the row in changes of thread. They are made some at a time, a moment
@@ -34,6 +34,9 @@ MAKE_S, AT_A_TIME = 0.05, 10
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 PRUNE_S = 3600.0
 DAY_S = 86_400.0
+
+STRANGERS = frozenset({401, 403})
+"""What they hear."""
 
 Told = Callable[[bool, str], None]
 
@@ -96,7 +99,9 @@ class Recorder:
     # ------------------------------------------------------------ on the loop
 
     def closed(self, outcome: Outcome) -> None:
-        """Queue its row."""
+        """Queue its row. A stranger has none: whoever reaches the port could push out the history with its guesses."""
+        if outcome.is_turned_away and not outcome.tenant and outcome.http_status in STRANGERS:
+            return
         if self._queued >= CAPACITY or self._queued_bytes > CAPACITY_BYTES or self._closing.is_set():
             self._dropped += 1
             self._is(False, "the queue is full")
