@@ -64,7 +64,7 @@ from pointsman.fleet.values import (
     Why,
 )
 from pointsman.fleet.views import UNKNOWN, WorldView, view_of
-from pointsman.fleet.writer import Patience, Writer
+from pointsman.fleet.writer import Writer
 from pointsman.settings import FleetSettings, ModelBase
 from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
