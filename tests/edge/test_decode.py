@@ -13,7 +13,7 @@ from pointsman.edge.endpoint import Decode
 from pointsman.edge.http import Incoming
 from pointsman.edge.openai import decode_chat, decode_completion, decode_embedding, decode_route
 from pointsman.errors import RequestError
-from pointsman.types import Complexity, FormPayload, Intent, JsonPayload, Kind, Modality
+from pointsman.types import Complexity, FormPayload, Intent, JsonPayload, Kind, Limits, Modality
 
 JSON = "application/json"
 HELLO: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
@@ -145,6 +145,47 @@ def test_a_transcription_form() -> None:
     assert (request.model, request.hints.language, request.stream) == ("stt", "hi", False)
     assert request.payload == FormPayload(fields=(("language", "hi"),))
     assert (request.media[0].filename, request.media[0].data) == ("a.wav", b"RIFF0000WAVE")
+    assert request.media[0].mime == "audio/wav"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("audio/ogg; codecs=opus",) * 2, ("", "application/octet-stream"), ("no type", "application/octet-stream")],
+)
+def test_a_recording_keeps_its_own_type(sent: str, kept: str) -> None:
+    assert decode_transcription(form(('name="file"; filename="a"', sent, b"x"))).media[0].mime == kept
+
+
+def routed_form(routing: bytes) -> Incoming:
+    return form(('name="x-routing"', "text/plain", routing), ('name="prompt"', "text/plain", b"p"), WAV)
+
+
+def test_a_transcription_takes_constraints_as_a_chat_does() -> None:
+    routing = {"deadline_s": 1, "max_latency_s": 0.5, "language": "ta", "strategy": "quality"}
+    request = decode_transcription(routed_form(json.dumps(routing).encode()))
+    assert request.payload == FormPayload(fields=(("prompt", "p"),))
+    assert (request.limits.deadline_s, request.limits.max_latency_s, request.limits.strategy) == (1, 0.5, "quality")
+    assert request.hints.language == "ta"
+    assert decode_transcription(routed_form(b" null ")).limits == Limits()
+
+
+@pytest.mark.parametrize(
+    "routing", ['{"deadline_s": 0}', '{"deadline_s": "soon"}', '{"dead_line_s": 1}', '{"needs_tools": 1}', "[]"]
+)
+def test_wrong_constraints_of_a_form_are_told_as_those_of_a_chat(routing: str) -> None:
+    with pytest.raises(RequestError) as of_form:
+        decode_transcription(routed_form(routing.encode()))
+    with pytest.raises(RequestError) as of_chat:
+        decode_chat(incoming(HELLO | {"x-routing": json.loads(routing)}))
+    assert of_form.value.message == of_chat.value.message
+    assert (of_form.value.param, of_form.value.code) == (of_chat.value.param, of_chat.value.code)
+
+
+@pytest.mark.parametrize("routing", [b"deadline_s=1", b'{"a"', b'{} "b"', b'{}, "model": 1', b"\xff", b"[" * 10_000])
+def test_constraints_of_a_form_that_are_no_json(routing: bytes) -> None:
+    with pytest.raises(RequestError, match="must be JSON such as") as caught:
+        decode_transcription(routed_form(routing))
+    assert caught.value.param == "x-routing"
 
 
 @pytest.mark.parametrize(
@@ -175,6 +216,8 @@ def test_no_bytes_break_a_decoder(body: bytes) -> None:
             assert decode(incoming(body)).id == "req_1"
     with contextlib.suppress(RequestError):
         assert decode_transcription(incoming(body, "multipart/form-data; boundary=edge")).media
+    with contextlib.suppress(RequestError):
+        assert decode_transcription(routed_form(body)).media
 
 
 json_values = st.recursive(

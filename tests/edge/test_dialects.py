@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
+from pointsman.edge import rag_questions
 from pointsman.edge.anthropic import Anthropic, countable, token_count
 from pointsman.edge.dialect import Dialect, in_dialect
 from pointsman.edge.generate import Generate
@@ -380,6 +381,22 @@ class TestGenerate:
         events = spoken(self.dialect, request, stream({"content": "H"}, {"content": "i"}))
         assert "".join(event.get("response", "") for event in events) == "Hi"
         assert events[-1]["usage"] == {"prompt_tokens": 5, "completion_tokens": 3}
+
+    def test_constraints_may_stand_where_a_chat_has_them(self) -> None:
+        nested = {"deadline_s": 1, "language": "hi", "entities": ["France"]}
+        request = request_of(self.dialect, query="Capital of France?", language="en", **{"x-routing": nested})
+        assert request.limits.deadline_s == 1
+        assert (request.hints.language, request.hints.entities) == ("en", ("France",))
+        assert request_of(self.dialect, query="Hello", **{"x-routing": None}).limits.deadline_s is None
+        with pytest.raises(RequestError) as caught:
+            chat_of(self.dialect, query="Hello", **{"x-routing": {"deadline": 1}})
+        assert caught.value.param == "x-routing"
+
+    @pytest.mark.parametrize("known", [{"context_tokens": 7}, {"x-routing": {"context_tokens": 7}}])
+    def test_so_may_the_room_for_sources(self, known: dict[str, Any]) -> None:
+        body = rag_questions.to_chat(json.dumps({"query": "Who won?", **known}).encode())
+        chat = decode_chat(Incoming(request_id="r1", content_type="", body=body, received_s=0.0))
+        assert rag_questions.wish_of(chat, 5).context_tokens == 7
 
     def test_an_empty_question(self) -> None:
         with pytest.raises(RequestError, match="query"):

@@ -1,19 +1,22 @@
 """OpenAI's audio endpoints → Request: a multipart upload to transcribe, a text to speak."""
 
 import io
+import re
 from typing import Literal
 
 import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, create_form_parser
 
-from pointsman.edge.decode import NO_ROUTING, ROUTING, Routing, invalid, members_of, typed
+from pointsman.edge.decode import NO_ROUTING, OWN_MEMBERS, ROUTING, Routing, invalid, members_of, routing_in, typed
 from pointsman.edge.http import Incoming
 from pointsman.errors import RequestError
-from pointsman.types import FormPayload, Hints, Kind, Media, Modality, Request, Turn
+from pointsman.types import FormPayload, Kind, Media, Modality, Request, Turn
 
 MAX_FIELDS = 64
 MAX_SPEECH_CHARS = 4096
+MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 class SpeechBody(msgspec.Struct, kw_only=True):
@@ -27,6 +30,7 @@ class SpeechBody(msgspec.Struct, kw_only=True):
     routing: Routing | None = msgspec.field(default=None, name=ROUTING)
 
 
+NOT_SENT = OWN_MEMBERS | {"model"}
 _SPEECH = msgspec.json.Decoder(SpeechBody)
 
 
@@ -65,14 +69,17 @@ def decode_transcription(incoming: Incoming) -> Request:
     upload = files["file"]
     if not upload.data:
         raise invalid("file", "is empty; attach a recording", code="invalid_media")
+    routing = routing_in(named.get(ROUTING, ""))
+    hints = routing.hints()
     return Request(
         id=incoming.request_id,
         kind=Kind.TRANSCRIPTION,
         model=named.get("model") or "auto",
-        payload=FormPayload(fields=tuple((name, value) for name, value in fields if name != "model")),
+        payload=FormPayload(fields=tuple(field for field in fields if field[0] not in NOT_SENT)),
         media=(upload,),
         stream=named.get("stream", "").lower() == "true",
-        hints=Hints(language=named.get("language") or None),
+        hints=msgspec.structs.replace(hints, language=named.get("language") or hints.language),
+        limits=routing.limits(None, has_tools=False, cache_control=incoming.cache_control),
         received_s=incoming.received_s,
     )
 
@@ -99,7 +106,7 @@ def form_of(incoming: Incoming) -> tuple[list[tuple[str, str]], dict[str, Media]
         data = file.file_object.read()
         files[_str(file.field_name)] = Media(
             kind=Modality.AUDIO,
-            mime="application/octet-stream",
+            mime=given if MEDIA_TYPE.fullmatch(given := file.content_type or "") else UNKNOWN_TYPE,
             size_bytes=len(data),
             filename=_str(file.file_name),
             data=data,

@@ -7,13 +7,13 @@ import msgspec
 from pointsman.edge.cache_control import wish_of
 from pointsman.edge.http import Incoming
 from pointsman.errors import NOT_JSON, RequestError
-from pointsman.types import Complexity, Hints, Intent, JsonPayload, Limits, UseCase
+from pointsman.labels import COMPLEXITY_NAMES, ComplexityName
+from pointsman.types import Hints, Intent, JsonPayload, Limits, UseCase
 
 T = TypeVar("T")
 
 ROUTING = "x-routing"
 OWN_MEMBERS = frozenset({ROUTING, "x-routing-metadata"})
-COMPLEXITY = {"low": "low", "simple": "low", "medium": "medium", "high": "high", "complex": "high"}
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -24,7 +24,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     use_case: UseCase | None = None
     intent: Intent | None = None
     language: str | None = None
-    complexity: Literal["low", "simple", "medium", "high", "complex"] | None = None
+    complexity: ComplexityName | None = None
     query_type: str | None = None
     entities: tuple[str, ...] = ()
     context_docs: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             use_case=self.use_case,
             intent=self.intent,
             language=self.language,
-            complexity=Complexity(COMPLEXITY[self.complexity]) if self.complexity else None,
+            complexity=COMPLEXITY_NAMES[self.complexity] if self.complexity else None,
             query_type=self.query_type,
             entities=self.entities,
             context_docs=self.context_docs,
@@ -65,7 +65,23 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class _Routed(msgspec.Struct):
+    routing: Routing | None = msgspec.field(default=None, name=ROUTING)
+
+
 NO_ROUTING = Routing()
+_ROUTED = msgspec.json.Decoder(_Routed)
+
+
+def routing_in(field: str) -> Routing:
+    """A form's field `x-routing`, which holds the same JSON; empty where there is none. Raises RequestError."""
+    if not field.strip():
+        return NO_ROUTING
+    try:
+        given = msgspec.json.decode(field, type=msgspec.Raw)
+    except NOT_JSON as error:
+        raise invalid(ROUTING, f'must be JSON such as {{"deadline_s": 5}}: {error}') from None
+    return typed(_ROUTED, msgspec.json.encode({ROUTING: given})).routing or NO_ROUTING
 
 
 def members_of(incoming: Incoming) -> JsonPayload:

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from pointsman.edge.decode import Routing, invalid, typed
+from pointsman.edge.decode import NO_ROUTING, ROUTING, Routing, invalid, typed
 from pointsman.edge.dialect import Chat, Choice, Speaker
 from pointsman.edge.http import DONE_EVENT, OpenAi
 from pointsman.types import Request, Usage
 
 
 class GenerateBody(Routing, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """What `x-routing` holds elsewhere stands beside the question here."""
+    """What `x-routing` holds elsewhere may stand beside the question here, and then counts more."""
 
     query: str
     domain: str | None = None
@@ -23,6 +23,16 @@ class GenerateBody(Routing, frozen=True, kw_only=True, forbid_unknown_fields=Fal
     max_tokens: int | None = None
     temperature: float | None = None
     stream: bool | None = None
+    routing: Routing | None = msgspec.field(default=None, name=ROUTING)
+
+    def known(self) -> dict[str, Any]:
+        """The members of the chat's `x-routing`."""
+        return _said(self.routing or NO_ROUTING) | _said(self)
+
+
+def _said(known: Routing) -> dict[str, Any]:
+    given = ((name, getattr(known, name)) for name in Routing.__struct_fields__)
+    return {name: value for name, value in given if value != getattr(NO_ROUTING, name)}
 
 
 _BODY = msgspec.json.Decoder(GenerateBody)
@@ -36,11 +46,10 @@ class Generate(OpenAi):
         asked = typed(_BODY, body)
         if not asked.query.strip():
             raise invalid("query", "is empty; send the question")
-        known = {name: getattr(asked, name) for name in Routing.__struct_fields__}
         system = [{"role": "system", "content": f"Domain: {asked.domain}."}] if asked.domain else []
         members: dict[str, Any] = {"messages": [*system, {"role": "user", "content": asked.query}]}
         members.update((name, value) for name in ASKED if (value := getattr(asked, name)) is not None)
-        members["x-routing"] = {name: value for name, value in known.items() if value is not None}
+        members[ROUTING] = asked.known()
         return msgspec.json.encode(members)
 
     def whole(self, request: Request, chat: Chat, usage: Usage) -> bytes:

@@ -41,6 +41,12 @@ TRANSCRIPTION_FORM: dict[str, Any] = {
         "response_format": {"enum": ["json", "text", "srt", "vtt", "verbose_json"], "default": "json"},
         "temperature": {"type": "number", "default": 0},
         "stream": {"type": "boolean", "default": False},
+        "x-routing": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": REF.format(name="Routing")},
+            "description": "What a chat's member of that name holds, as JSON; it is not sent on.",
+        },
     },
 }
 
@@ -61,6 +67,7 @@ ERROR: dict[str, Any] = {
     },
 }
 
+CONTEXT = "What of `x-routing.context_docs` was kept, cut and saved; in the header by counts alone."
 METADATA: dict[str, Any] = {
     "type": "object",
     "description": "How the request was routed; also in the response header of that name.",
@@ -78,7 +85,7 @@ METADATA: dict[str, Any] = {
         "experiment": {"type": ["string", "null"]},
         "total_time_seconds": {"type": "number"},
         "request_id": {"type": "string"},
-        "context": {"type": "object", "description": "What of `x-routing.context_docs` was kept, cut and saved."},
+        "context": {"type": "object", "description": CONTEXT},
     },
 }
 

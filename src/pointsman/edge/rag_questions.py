@@ -61,7 +61,7 @@ def to_chat(body: bytes) -> bytes:
         until_unix_s=unix_of(asked.until, "until"),
         top=asked.top or 0,
     )
-    wish = Wish(query=query, conversation=asked.conversation_id, context_tokens=asked.context_tokens)
+    wish = Wish(query=query, conversation=asked.conversation_id, context_tokens=asked.known().get("context_tokens"))
     return msgspec.json.encode(chat | {OWN: wish})
 
 
