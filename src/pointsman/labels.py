@@ -1,6 +1,8 @@
 """The closed sets of words that values are labelled with. `types` hands them on."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Literal
 
 
 class Kind(StrEnum):
@@ -43,6 +45,15 @@ class Complexity(StrEnum):
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+
+
+ComplexityName = Literal["low", "simple", "medium", "high", "complex"]
+COMPLEXITY_NAMES: Mapping[str, Complexity] = {
+    **{str(one): one for one in Complexity},
+    "simple": Complexity.LOW,
+    "complex": Complexity.HIGH,
+}
+"""What callers and settings may call it; two of three have a second name."""
 
 
 class Tier(StrEnum):

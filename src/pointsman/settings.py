@@ -21,7 +21,7 @@ from pointsman import settings_words as words
 from pointsman.errors import ConfigError
 from pointsman.settings_access import AdmissionSettings, KeySettings, MediaSettings
 from pointsman.settings_bandit import BanditSettings
-from pointsman.settings_base import LABELS, Id, Label, Section, Share, Url, Variable, Words
+from pointsman.settings_base import LABELS, Hardness, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_experiments import ExperimentSettings, GuardSettings, misplaced
 from pointsman.settings_file import KeyPath
@@ -49,7 +49,7 @@ from pointsman.settings_models import (
 )
 from pointsman.settings_rag import RagSettings
 from pointsman.settings_telemetry import AlertSettings, TelemetrySettings
-from pointsman.types import Complexity, Intent, UseCase
+from pointsman.types import Intent, UseCase
 
 __all__ = [
     "LABELS",
@@ -166,7 +166,7 @@ class RuleSet(Section):
 
     use_case: UseCase | None = Field(None, description="What kind of work the request is.")
     intent: Intent | None = Field(None, description="Inside the use case `agent`: what it is about.")
-    complexity: Complexity | None = Field(None, description="How hard it is.")
+    complexity: Hardness | None = Field(None, description="How hard it is; `simple` is `low`, `complex` is `high`.")
 
     @model_validator(mode="after")
     def _proposes(self) -> Self:

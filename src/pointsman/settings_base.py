@@ -6,12 +6,18 @@ Knows: shapes of names, URLs, hashes. Does not know: any section.
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pointsman import settings_words as words
-from pointsman.types import Intent, UseCase
+from pointsman.labels import COMPLEXITY_NAMES, ComplexityName
+from pointsman.types import Complexity, Intent, UseCase
 
 LABELS = (*UseCase, *Intent)
+
+
+def _hardness(said: object) -> object:
+    """A second name made the first; what is none is left to be refused."""
+    return COMPLEXITY_NAMES.get(said, said) if isinstance(said, str) else said
 
 
 def _url(value: str) -> str:
@@ -32,6 +38,7 @@ def _url(value: str) -> str:
 
 Id = Annotated[str, *words.matching(r"[A-Za-z0-9][A-Za-z0-9._:-]*", "be letters, digits and any of . _ : -")]
 Label = Annotated[str, *words.one_of(LABELS)]
+Hardness = Annotated[Complexity, BeforeValidator(_hardness, json_schema_input_type=ComplexityName)]
 Language = Annotated[str, *words.matching(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", "be a language code such as en or hi")]
 Words = Annotated[str, *words.matching(r"[\s\S]*\S[\s\S]*", "hold at least one word")]
 Url = Annotated[str, AfterValidator(_url), Field(json_schema_extra={"format": "uri", "pattern": "^https?://"})]
