@@ -374,6 +374,16 @@ def test_the_label_of_the_matrix_row_is_the_intent_then_the_use_case() -> None:
     assert order(decided(seen, rows, signals=measured("reasoning"))) == ["b", "a"]
 
 
+def test_an_intent_s_row_is_followed_by_the_agent_s() -> None:
+    rows = PAIR + "routing: {use_cases: {agent: [b, a], code: [a], reasoning: [], general: [b]}}\n"
+    plan = decided(world(hot("a"), hot("b")), rows, signals=measured("code"))
+    whys = {one.model_id: term.why for one in plan.candidates for term in one.terms if term.name == "preference"}
+    assert whys == {"a": "number 1 for code", "b": "number 2 for code"}
+    assert order(decided(world(hot("a"), hot("b")), rows, signals=measured("reasoning"))) == ["b", "a"]
+    fixed = replace(ask(), limits=Limits(strategy="fixed"))
+    assert order(decided(world(hot("a"), hot("b")), rows, fixed, signals=measured("general"))) == ["b", "a"]
+
+
 def test_aliases_stand_for_their_models_in_the_matrix() -> None:
     rows = PAIR + "aliases: {best: b}\nrouting: {use_cases: {general: [best, a]}}\n"
     assert order(decided(world(hot("a"), hot("b")), rows)) == ["b", "a"]

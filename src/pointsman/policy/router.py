@@ -35,6 +35,7 @@ from pointsman.types import (
     Assignment,
     Candidate,
     DeploymentView,
+    Intent,
     ModelCard,
     Plan,
     Rejected,
@@ -42,6 +43,7 @@ from pointsman.types import (
     Signals,
     Term,
     Tier,
+    UseCase,
     WhatIf,
     World,
 )
@@ -71,10 +73,7 @@ class Router:
         self._default = default_model_of(settings)
         self._all_in_order = self._with_all((self._default,))
         self._weights = weights_by_strategy(routing)
-        self._rows = {
-            label: tuple(settings.aliases.get(name, name) for name in names)
-            for label, names in routing.use_cases.items()
-        }
+        self._rows = _rows_of(settings)
         # The named model and who stands in for it, in order; empty where nobody does.
         self._chains = {name: (name, *stand_ins) for name, stand_ins in routing.fallbacks.items() if stand_ins}
 
@@ -227,6 +226,16 @@ class Router:
 
     def __repr__(self) -> str:
         return f"Router({len(self.cards)} models, {self._routing.strategy})"
+
+
+def _rows_of(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The use-case matrix, aliases resolved: an intent's row is followed by the one of all that agents are asked."""
+    matrix: dict[str, tuple[str, ...]] = {**settings.routing.use_cases}
+    whole = matrix | {intent: (*matrix.get(intent, ()), *matrix.get(UseCase.AGENT, ())) for intent in Intent}
+    return {
+        label: tuple(dict.fromkeys(settings.aliases.get(name, name) for name in names))
+        for label, names in whole.items()
+    }
 
 
 def _judge_of(profile: QualityProfile, configured: Collection[str]) -> Callable[[Request, Signals], Judged]:
