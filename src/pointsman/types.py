@@ -363,7 +363,7 @@ class Attempt(Value, frozen=True):
 class Reply(Value, frozen=True):
     """An answer on its way to the caller: a whole `body`, or `events`, an iterator over whole server-sent events.
 
-    `usage`: of a stream, what is known of its tokens when it has ended.
+    `usage`: what is known of its tokens; of a stream, when it has ended.
     """
 
     status: int

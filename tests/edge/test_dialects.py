@@ -41,7 +41,8 @@ def answer(finish: str = "stop", **said: Any) -> Reply:
         "choices": [{"index": 0, "message": {"role": "assistant", **said}, "finish_reason": finish}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
     }
-    return Reply(status=200, content_type="application/json", body=json.dumps(body).encode())
+    usage = Usage(prompt_tokens=5, completion_tokens=3)
+    return Reply(status=200, content_type="application/json", body=json.dumps(body).encode(), usage=lambda: usage)
 
 
 def stream(*deltas: dict[str, Any], finish: str = "stop") -> Reply:
@@ -160,6 +161,41 @@ class TestMessages:
         assert chat["tools"][0]["function"]["parameters"] == TOOL["input_schema"]
         assert (chat["tool_choice"], chat["parallel_tool_calls"], chat["stop"]) == ("required", False, ["END"])
         assert (chat["max_tokens"], chat["temperature"], chat["user"]) == (64, 0.5, "u1")
+
+    def test_what_tools_show_and_that_they_failed_is_handed_on(self) -> None:
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+        link = {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}}
+        text = {"type": "text", "text": "The chart"}
+        results = [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [text, picture]},
+            {"type": "tool_result", "tool_use_id": "t2", "content": [link]},
+            {"type": "tool_result", "tool_use_id": "t3", "content": "No such city", "is_error": True},
+            {"type": "tool_result", "tool_use_id": "t4"},
+            {"type": "text", "text": "And?"},
+        ]
+        chat = chat_of(self.dialect, max_tokens=9, messages=[{"role": "user", "content": results}])
+        assert [(said["role"], said.get("tool_call_id")) for said in chat["messages"]] == [
+            ("tool", "t1"),
+            ("tool", "t2"),
+            ("tool", "t3"),
+            ("tool", "t4"),
+            ("user", None),
+        ]
+        assert [said["content"] for said in chat["messages"][:4]] == [
+            "The chart\n[pictures in the next message: 1]",
+            "[pictures in the next message: 1]",
+            "Error: No such city",
+            "",
+        ]
+        assert chat["messages"][4]["content"] == [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+            {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}},
+            {"type": "text", "text": "And?"},
+        ]
+        with pytest.raises(RequestError) as caught:
+            unsendable = [{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "search_result"}]}]
+            chat_of(self.dialect, max_tokens=9, messages=[{"role": "user", "content": unsendable}])
+        assert caught.value.param == "messages[0].content[0].content[0]"
 
     def test_an_answer(self) -> None:
         said = whole(self.dialect, request_of(self.dialect, **self.hello), answer(content="Hi."))

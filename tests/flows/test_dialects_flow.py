@@ -15,7 +15,13 @@ from pointsman.settings import parse
 from pointsman.testing.serving import serving
 from pointsman.testing.upstream import FaultUpstream
 
-MODELS = {"good": "mock-n12", "odd": "mock-n12-tight-spaced", "cut": "mock-n32-a1-A5", "down": "mock-e1-s503"}
+MODELS = {
+    "good": "mock-n12",
+    "odd": "mock-n12-tight-spaced",
+    "mute": "mock-n12-nousage",
+    "cut": "mock-n32-a1-A5",
+    "down": "mock-e1-s503",
+}
 
 
 @asynccontextmanager
@@ -95,6 +101,28 @@ def test_an_upstream_that_writes_its_events_otherwise(tmp_path: Path) -> None:
             ) as spoken:
                 assert "".join([piece async for piece in spoken.text_stream]) == text
                 assert (await spoken.get_final_message()).usage.output_tokens == 12
+
+    asyncio.run(run())
+
+
+def test_usage_that_no_upstream_tells_is_estimated(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            gateway(tmp_path) as url,
+            anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client,
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as other,
+        ):
+            hello: anthropic.types.MessageParam = {"role": "user", "content": "Hello there, how are you?"}
+            whole = await client.messages.create(model="mute", max_tokens=50, messages=[hello])
+            async with client.messages.stream(model="mute", max_tokens=50, messages=[hello]) as stream:
+                streamed = await stream.get_final_message()
+            assert whole.usage.input_tokens >= 3
+            assert 10 <= whole.usage.output_tokens <= 20
+            assert streamed.usage.output_tokens == 12
+            said = await other.responses.create(model="mute", input="Hello there, how are you?")
+            assert said.usage is not None
+            assert said.usage.input_tokens == whole.usage.input_tokens
+            assert said.usage.output_tokens == whole.usage.output_tokens
 
     asyncio.run(run())
 

@@ -182,17 +182,30 @@ def _assistant(blocks: list[Block]) -> dict[str, Any]:
 
 
 def _user(message: MessageIn, where: str) -> Iterator[dict[str, Any]]:
-    """Results of tools are messages of their own, before what the user says beside them."""
+    """Results of tools are messages of their own, before what the user says beside them; their pictures, which a chat's
+    tool cannot show, stand with the latter."""
     parts: list[dict[str, Any]] = []
     for position, block in enumerate(message.content):
         assert isinstance(block, Block)  # noqa: S101  # the caller looked; this is for the type checker
         if block.type == "tool_result":
-            said = block.content if isinstance(block.content, str) else _text(block.content or [])
+            said, pictures = _result(block, f"{where}[{position}].content")
+            parts += pictures
             yield {"role": "tool", "tool_call_id": block.tool_use_id, "content": said}
         else:
             parts.append(_part(block, f"{where}[{position}]"))
     if parts:
         yield {"role": message.role, "content": _plain(parts)}
+
+
+def _result(block: Block, where: str) -> tuple[str, list[dict[str, Any]]]:
+    """What a tool said, and what it showed. Only the text can say that it failed, or that there are pictures."""
+    content = [Block(type="text", text=block.content)] if isinstance(block.content, str) else block.content or []
+    parts = [_part(one, f"{where}[{index}]") for index, one in enumerate(content)]
+    pictures = [part for part in parts if part["type"] != "text"]
+    said = [part["text"] for part in parts if part["type"] == "text" and part["text"]]
+    if pictures:
+        said.append(f"[pictures in the next message: {len(pictures)}]")
+    return ("Error: " if block.is_error else "") + "\n".join(said), pictures
 
 
 def _part(block: Block, where: str) -> dict[str, Any]:
@@ -209,10 +222,6 @@ def _part(block: Block, where: str) -> dict[str, Any]:
 
 def _plain(parts: list[dict[str, Any]]) -> Any:  # a string where there is only text, else content parts
     return "\n".join(part["text"] for part in parts) if all(part["type"] == "text" for part in parts) else parts
-
-
-def _text(blocks: list[Block]) -> str:
-    return "\n".join(block.text for block in blocks if block.text)
 
 
 def _tool(tool: Tool, where: str) -> dict[str, Any]:

@@ -76,36 +76,28 @@ class Dialect(Voice, Protocol):
 _decode = msgspec.json.Decoder(Chat).decode
 
 
-class _Counts(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Counted(msgspec.Struct):
-    usage: _Counts | None = None
-
-
-_decode_usage = msgspec.json.Decoder(_Counted).decode
-
-
 def in_dialect(dialect: Dialect, request: Request, reply: Reply) -> Reply:
     """A chat's reply in other words. Raises UpstreamError where it is no chat."""
     if reply.events is not None:
         events = _spoken(reply, reply.events, dialect.speaker(request))
         return msgspec.structs.replace(reply, events=events, usage=None)
     try:
-        chat, counts = _decode(reply.body), _decode_usage(reply.body).usage or _Counts()
+        chat = _decode(reply.body)
     except NOT_JSON as error:
         raise UpstreamError(f"The answer is no chat completion: {error}", code="upstream_protocol") from None
-    usage = Usage(prompt_tokens=counts.prompt_tokens, completion_tokens=counts.completion_tokens)
-    return msgspec.structs.replace(reply, body=dialect.whole(request, chat, usage))
+    return msgspec.structs.replace(reply, body=dialect.whole(request, chat, _usage(reply)))
 
 
 async def _spoken(reply: Reply, events: AsyncIterator[bytes], speaker: Speaker) -> AsyncIterator[bytes]:
     async for chunk in events:
         if out := b"".join(speaker.said(chat) for chat in _chats(chunk)):
             yield out
-    yield speaker.ended(reply.usage() if reply.usage else Usage())
+    yield speaker.ended(_usage(reply))
+
+
+def _usage(reply: Reply) -> Usage:
+    """As the books have it: reported, else estimated."""
+    return reply.usage() if reply.usage else Usage()
 
 
 def _chats(chunk: bytes) -> Iterator[Chat]:

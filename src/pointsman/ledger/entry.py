@@ -206,7 +206,7 @@ class Entry:
             body=reply.body,
             events=events,
             metadata=self._metadata(self._watched_s),
-            usage=None if events is None else self._usage,
+            usage=self._usage,
         )
         return reply
 
