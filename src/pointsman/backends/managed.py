@@ -25,6 +25,7 @@ from pointsman.backends.process import ChildProcess, load_problem
 from pointsman.errors import PointsmanError, UpstreamError
 from pointsman.settings import Source
 from pointsman.types import Endpoint, Exit, Footprint, FormFile, Lease, Request, Running, Value
+from pointsman.types_deployment import last_words_of
 
 STOP_GRACE_S = 2.0
 PROBE_TIMEOUT_S = 5.0
@@ -335,14 +336,16 @@ class ManagedBackend:
         except PointsmanError as error:
             raise await self._failed(child, error.message) from error
         if status != 200 or not answer:
-            raise await self._failed(child, f"HTTP {status}: {answer[:300].decode('utf-8', 'replace')}")
+            words = last_words_of(answer.decode("utf-8", "replace"))
+            raise await self._failed(child, f"HTTP {status}: {words}")
 
     async def _failed(self, child: ChildProcess, why: str) -> UpstreamError:
-        ended = await self._end_of(child, DYING_S) or Exit(code=0, log_tail=why)  # how it died, where it did
-        said = child.log_tail() or "nothing"
+        ended = await self._end_of(child, DYING_S)  # how it died, where it did
+        said = last_words_of(child.log_tail()) or "nothing"
         return UpstreamError(
-            f"`{self.model_id}` started but did not answer its warm-up request ({why}). Its log says: {said}",
-            code=load_problem(ended),
+            f"`{self.model_id}` started but did not answer its warm-up request ({why}). Its log, `GET /models/"
+            f"{self.model_id}/logs`, ends with: {said}",
+            code=load_problem(ended or Exit(code=0, log_tail=why)),
         )
 
     def __repr__(self) -> str:

@@ -99,7 +99,7 @@ class ChildProcess:
             await child.stop(0)
             raise UpstreamError(
                 f"{log_path.stem}: not listening after {ready_timeout_s:g} s; "
-                f"raise `fleet.load_timeout_s` or see {log_path}",
+                f"raise `fleet.load_timeout_s` or see {_log_of(log_path)}",
                 code="loading_failed",
             ) from None
         except BaseException:  # cancellation too: the caller has no handle yet, so nobody else could end it
@@ -142,7 +142,7 @@ class ChildProcess:
             self.kill()
             raise
         if not said.endswith(b"\n"):
-            raise UpstreamError(f"{self._log_path.stem}: ended when told to {word}; see {self._log_path}")
+            raise UpstreamError(f"{self._log_path.stem}: ended when told to {word}; see {_log_of(self._log_path)}")
         if problem := msgspec.json.decode(said, type=_Done).error:
             raise UpstreamError(f"{self._log_path.stem}: could not {word}: {problem}")
 
@@ -158,7 +158,7 @@ class ChildProcess:
                     os.kill(pid, signal.SIGKILL)
 
     def log_tail(self) -> str:
-        """The last lines it wrote, without secrets: errors quote them, and the states of models."""
+        """The last lines it wrote, without secrets. What is told of them to whom: see `Exit`."""
         try:
             with self._log_path.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
@@ -278,4 +278,10 @@ def _previous(log_path: Path) -> Path:
 
 def _last_words(log_path: Path, ended: Exit) -> str:
     how = f"signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
-    return f"{log_path.stem}: ended while starting ({how}); see {log_path}. Its last words: {ended.log_tail or 'none'}"
+    said = ended.last_words or "without a word"
+    return f"{log_path.stem}: ended while starting ({how}), see {_log_of(log_path)}: {said}"
+
+
+def _log_of(log_path: Path) -> str:
+    """Where an operator reads all of it; nobody else need know of our folders."""
+    return f"`GET /models/{log_path.stem}/logs`"

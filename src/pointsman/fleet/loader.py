@@ -34,7 +34,6 @@ from pointsman.types import Footprint, Running
 STOP_LIMIT_S = 15.0
 STOP_PAUSE_S = 1.0
 SLEEP_LIMIT_S = 180.0
-LAST_WORDS_CHARS = 300
 LOAD_CODES = frozenset({"loading_failed", "fetch_failed", "out_of_memory"})
 
 
@@ -137,7 +136,7 @@ class Loader:
         if running.exited:
             ended = await running.exited()
             self.pids.pop(deployment_id, None)
-            words = ended.log_tail.strip()[-LAST_WORDS_CHARS:]
+            words = ", ".join(filter(None, (ended.fault, f"see `GET /models/{deployment_id}/logs`")))
             now_s = self._clock.now()
             self._tell(Exited(at_s=now_s, deployment_id=deployment_id, life=life, code=ended.code, why=words))
 
