@@ -34,6 +34,7 @@ async def scene(folder: Path, **server: Any) -> AsyncIterator[tuple[App, str, Pa
             "models": [
                 far | {"id": "chatty", "url": url, "model": "mock-t20-i2-n12"},
                 far | {"id": "ears", "url": url, "kinds": ["transcription"], "inputs": ["audio"], "model": "mock"},
+                far | {"id": "eyes", "url": url, "inputs": ["text", "video"], "model": "mock-n4"},
                 far | {"id": "near", "url": url, "kinds": ["embedding"], "model": "mock"},
                 {"id": "voice", "backend": "tts"},
             ],
@@ -151,6 +152,8 @@ def test_an_operator_moves_an_experiment(tmp_path: Path) -> None:
 def test_every_modality_is_tried_in_the_playground(tmp_path: Path) -> None:
     recording = tmp_path / "recording.wav"
     recording.write_bytes(wav(tone(0.5)))
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"\0\0\0\x18ftypmp42")
 
     async def run() -> None:
         async with scene(tmp_path) as (app, url, page):
@@ -160,6 +163,10 @@ def test_every_modality_is_tried_in_the_playground(tmp_path: Path) -> None:
             await page.key("Enter")
             await page.until("document.querySelector('.turn.assistant')?.innerText.includes('quick brown fox')")
             await page.says("First word after")
+            await page.choose("Model", "eyes")
+            await page.give("#tab-panel > div:not([hidden]) input[type=file]", film)
+            await page.press("button", "Send")
+            await page.until("document.querySelectorAll('.turn.assistant')[1]?.innerText.includes('quick brown fox')")
             await page.js("document.getElementById('tab-chat').focus()")
             await page.key("ArrowRight")
             await page.until("location.hash === '#/playground/transcription'")
@@ -175,6 +182,6 @@ def test_every_modality_is_tried_in_the_playground(tmp_path: Path) -> None:
             await page.press("tab", "Text to speech")
             await page.press("button", "Speak")
             await page.until("document.querySelector('audio[aria-label=\"What was spoken\"]')?.duration > 0.5")
-            assert app.recent.outcomes.last == 4, "a dry run asks nobody"
+            assert app.recent.outcomes.last == 5, "a dry run asks nobody"
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-// Chat, streamed, with a picture or a recording beside the words.
+// Chat, streamed, with a picture, a recording or a video beside the words.
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { eventsOf, postJson } from "../api.js";
 import { count, duration } from "../format.js";
@@ -22,10 +22,13 @@ function dataUrl(file) {
 // What is sent for the words and the file, whose contents are in `url`.
 function contentOf(text, file, url) {
   if (!file) return text;
-  const part = file.type.startsWith("audio/")
-    ? { type: "input_audio", input_audio: { data: url.split(",")[1], format: file.name.split(".").pop().toLowerCase() } }
-    : { type: "image_url", image_url: { url } };
-  return [...(text ? [{ type: "text", text }] : []), part];
+  return [...(text ? [{ type: "text", text }] : []), partOf(file, url)];
+}
+
+function partOf(file, url) {
+  const kind = file.type.split("/")[0];
+  if (kind === "audio") return { type: "input_audio", input_audio: { data: url.split(",")[1], format: file.name.split(".").pop().toLowerCase() } };
+  return kind === "video" ? { type: "video_url", video_url: { url } } : { type: "image_url", image_url: { url } };
 }
 
 // Sends the turns, calls `grow` with each piece of the answer; the time to the first one, tokens, routing.
@@ -138,7 +141,7 @@ export function Chat({ state }) {
         <textarea id="chat-text" rows="2" placeholder="Ask something, in any language" value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keyed}></textarea>
         <div class="row">
           <input ref=${picker} type="file" accept="image/*,audio/*,video/*" hidden onChange=${(e) => (setFile(e.target.files[0] || null), (e.target.value = ""))} />
-          <button type="button" class="button small" onClick=${() => picker.current.click()}><${Icon} name="image" size=${15} />${file ? file.name : "Picture or recording"}</button>
+          <button type="button" class="button small" onClick=${() => picker.current.click()}><${Icon} name="image" size=${15} />${file ? file.name : "Picture, recording or video"}</button>
           ${file && html`<button type="button" class="button icon" aria-label="Leave the file out" onClick=${() => setFile(null)}><${Icon} name="close" size=${14} /></button>`}
           <span class="push tiny muted wide-only">Enter sends, Shift Enter breaks the line</span>
           ${isBusy ? html`<button type="button" class="button" onClick=${() => control.current.abort()}><${Icon} name="stop" size=${15} />Stop</button>`
