@@ -11,6 +11,7 @@ from pointsman.errors import (
     TABLE,
     ConfigError,
     DeadlineExceeded,
+    Declined,
     NoCapableModel,
     PlanExhausted,
     PointsmanError,
@@ -21,7 +22,7 @@ from pointsman.errors import (
 from pointsman.types import Attempt, Rejected
 
 SOURCE = Path(errors.__file__).parent
-CLASSES = (ConfigError, DeadlineExceeded, NoCapableModel, PlanExhausted, Refused, RequestError, UpstreamError)
+CLASSES = (ConfigError, DeadlineExceeded, Declined, NoCapableModel, PlanExhausted, Refused, RequestError, UpstreamError)
 
 # Known to the table before the rooms that will raise them: keys and rate limits.
 AHEAD = {"invalid_api_key", "permission_denied", "rate_limit_exceeded", "length_required"}

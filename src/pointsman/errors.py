@@ -115,6 +115,12 @@ class RequestError(PointsmanError):
     default_code = "invalid_value"
 
 
+class Declined(RequestError):
+    """One model would not take the request; another may."""
+
+    default_code = "upstream_rejected"
+
+
 class Refused(PointsmanError):
     """429 or 503: the same request may succeed later. `retry_after_s` is an honest estimate."""
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from pointsman.dispatch.mapping import check_answer, error_of, refusal, unquoted
-from pointsman.errors import NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.errors import Declined, NoCapableModel, PointsmanError, Refused, UpstreamError
 from pointsman.types import JsonPayload, Kind, Plan, Rejected, Request, Turn
 
 
@@ -30,31 +30,31 @@ LLAMA_TOO_LONG = (
 @pytest.mark.parametrize(
     ("status", "body", "cls", "code", "words"),
     [
-        (400, LLAMA_TOO_LONG, RequestError, "context_length_exceeded", "9000 prompt tokens, 4096 allowed"),
-        (400, VLLM_TOO_LONG, RequestError, "context_length_exceeded", "is 2048 tokens"),
-        (400, MAX_TOO_LONG, RequestError, "context_length_exceeded", "5031 tokens exceeds"),
+        (400, LLAMA_TOO_LONG, Declined, "context_length_exceeded", "9000 prompt tokens, 4096 allowed"),
+        (400, VLLM_TOO_LONG, Declined, "context_length_exceeded", "is 2048 tokens"),
+        (400, MAX_TOO_LONG, Declined, "context_length_exceeded", "5031 tokens exceeds"),
         (
             400,
             b'{"error":{"message":"bad temperature","param":"temperature"}}',
-            RequestError,
+            Declined,
             "upstream_rejected",
             "bad t",
         ),
         (
             400,
             b'{"error":{"message":"no picture","code":"invalid_media"}}',
-            RequestError,
+            Declined,
             "invalid_media",
             "no picture",
         ),
-        (422, b'{"detail":[{"msg":"field required"}]}', RequestError, "upstream_rejected", "field required"),
+        (422, b'{"detail":[{"msg":"field required"}]}', Declined, "upstream_rejected", "field required"),
         (401, b"{}", UpstreamError, "upstream_error", "api_key_env"),
         (404, b'{"error":"no such model"}', UpstreamError, "upstream_error", "check `url` and `model`"),
         (429, b"{}", UpstreamError, "upstream_error", "429"),
         (500, b"<html>oops</html>", UpstreamError, "upstream_error", "500"),
         (503, b"\xff\xfe", UpstreamError, "upstream_error", "503"),
         (302, b"", UpstreamError, "upstream_error", "302"),
-        (400, b'{"error":{"message":"x","code":"internal_error"}}', RequestError, "upstream_rejected", "x"),
+        (400, b'{"error":{"message":"x","code":"internal_error"}}', Declined, "upstream_rejected", "x"),
     ],
 )
 def test_statuses(status: int, body: bytes, cls: type[PointsmanError], code: str, words: str) -> None:

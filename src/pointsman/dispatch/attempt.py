@@ -5,7 +5,7 @@ Invariant: whatever ends a call, its lease and connection are owned by its own s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Protocol
@@ -21,11 +21,17 @@ from pointsman.redact import Hide
 from pointsman.settings import RetrySettings
 from pointsman.types import Attempt, Candidate, Lease, Reply, Request
 
+Patience = Callable[[float], float]
+"""Of the seconds waited in line: for how many more to wait before it is asked again."""
+
 
 class Fleet(Protocol):
-    """Grants leases; hears how the call went. `can_serve_now` is advice: ready, its breaker closed, a slot free."""
+    """Grants leases; hears how the call went. `can_serve_now` is advice: ready, its breaker closed, a slot free; so is
+    `turn_in_s`: how long one more want would wait, or the last that does. `patience` ends a wait by what it raises."""
 
-    def lease(self, deployment_id: str, deadline_s: float) -> AbstractAsyncContextManager[Lease]: ...
+    def lease(
+        self, deployment_id: str, deadline_s: float, patience: Patience | None = None
+    ) -> AbstractAsyncContextManager[Lease]: ...
     def report(
         self,
         deployment_id: str,
@@ -37,6 +43,7 @@ class Fleet(Protocol):
         is_late: bool = False,
     ) -> None: ...
     def can_serve_now(self, deployment_id: str) -> bool: ...
+    def turn_in_s(self, deployment_id: str, *, is_last_in_line: bool = False) -> float: ...
 
 
 class Quotas(Protocol):
@@ -75,6 +82,7 @@ class Call:
         self.own = AsyncExitStack()
         self.started_s = clock.now()
         self.leased_s: float | None = None
+        self.expected_wait_s: float | None = None
         self.first_byte_s: float | None = None
         self.is_hedge = False
         self.raced = ""
@@ -120,19 +128,19 @@ class Caller:
         self._retry = retry
         self._clock = clock
 
-    async def make(self, call: Call, request: Request, deadline_s: float) -> Reply:
+    async def make(self, call: Call, request: Request, deadline_s: float, patience: Patience | None = None) -> Reply:
         """The reply, committed to; `call.own` holds what it needs. Raises PointsmanError, holding nothing then."""
         try:
-            return await self._make(call, request, deadline_s)
+            return await self._make(call, request, deadline_s, patience)
         except BaseException:
             await call.own.aclose()
             raise
 
-    async def _make(self, call: Call, request: Request, deadline_s: float) -> Reply:
+    async def _make(self, call: Call, request: Request, deadline_s: float, patience: Patience | None) -> Reply:
         model_id, deployment_id = call.candidate.model_id, call.candidate.deployment_id
         if self._quotas is not None and (permit := self._quotas.permit(model_id)) is not None:
             await call.own.enter_async_context(permit)
-        lease = await call.own.enter_async_context(self._fleet.lease(deployment_id, deadline_s))
+        lease = await call.own.enter_async_context(self._fleet.lease(deployment_id, deadline_s, patience))
         call.leased_s = self._clock.now()
         http = await call.own.enter_async_context(self._backends[deployment_id].call(lease, _traced(request, call)))
         clean = partial(unquoted, turns=request.turns, api_key=lease.endpoint.api_key)

@@ -8,11 +8,20 @@ from typing import Any
 
 import msgspec
 
-from pointsman.errors import NOT_JSON, TABLE, NoCapableModel, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.errors import (
+    NOT_JSON,
+    TABLE,
+    Declined,
+    NoCapableModel,
+    PointsmanError,
+    Refused,
+    RequestError,
+    UpstreamError,
+)
 from pointsman.redact import Hide, redact
 from pointsman.types import Kind, Plan, Request, Turn
 
-CALLER_AT_FAULT = frozenset({400, 406, 409, 411, 413, 415, 422})
+REFUSALS = frozenset({400, 406, 409, 411, 413, 415, 422})
 FIELD = re.compile(r"[\w.\[\]-]{1,64}")
 MAX_MESSAGE_CHARS = 500
 QUOTE_CHARS = 24
@@ -54,21 +63,21 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 def error_of(
     status: int, body: bytes, model_id: str, retry_after_s: float | None = None, clean: Hide = redact
 ) -> PointsmanError:
-    """The error an upstream meant. 4xx that only the operator can mend count as the upstream's fault. `clean` sees what
-    it says."""
+    """The error an upstream meant. What it would not take another model may: engines differ in what they know. 4xx that
+    only the operator can mend count as the upstream's fault. `clean` sees what it says."""
     detail = _detail_of(body)
     said = clean(detail.message)[:MAX_MESSAGE_CHARS] or f"HTTP {status}"
     if _is_too_long(status, detail):
         numbers = f" ({detail.n_prompt_tokens} prompt tokens, {detail.n_ctx} allowed)" if detail.n_ctx else ""
         remedy = "shorten it, or name a model with a longer context"
-        return RequestError(
+        return Declined(
             f"The prompt is too long for `{model_id}`{numbers}: {remedy}. {said}",
             code="context_length_exceeded",
             param="messages",
         )
-    if status in CALLER_AT_FAULT:
+    if status in REFUSALS:
         code = detail.code if isinstance(detail.code, str) and _is_caller_code(detail.code) else "upstream_rejected"
-        return RequestError(f"`{model_id}` refused the request: {said}", code=code, param=_field(detail.param))
+        return Declined(f"`{model_id}` refused the request: {said}", code=code, param=_field(detail.param))
     if status in {401, 403}:
         return UpstreamError(
             f"`{model_id}` refused our credentials (HTTP {status}): check its `api_key_env`", upstream_status=status

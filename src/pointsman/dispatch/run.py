@@ -1,7 +1,7 @@
-"""Walk a plan: lease → call → answer, and on a failure retry here, go to the next candidate, or give up.
+"""Walk a plan: lease → call → answer, and on a failure ask the next candidate, one of them again, or give up.
 
 Knows: one deadline and one budget of attempts for the whole request, the commit point. Does not know: how a model is
-loaded (fleet), how an engine is spoken to (backends), what is written down (ledger).
+loaded (fleet), how an engine is spoken to (backends), what is written down (ledger), what a failure means (`retry`).
 Invariants: no call without a lease; a failed attempt has released its lease before the next begins; after the first
 content byte nothing is retried; where the caller allows it, a cut text is continued, from the same budget of attempts.
 """
@@ -9,6 +9,7 @@ content byte nothing is retried; where the caller allows it, a cut text is conti
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -18,15 +19,16 @@ from pointsman.dispatch.attempt import Backend, Call, Caller, Fleet, Quotas
 from pointsman.dispatch.continuation import Continuation, Delivered, may_continue
 from pointsman.dispatch.hedge import Race
 from pointsman.dispatch.mapping import refusal
-from pointsman.dispatch.retry import Situation, Verdict, decide
-from pointsman.errors import DeadlineExceeded, PlanExhausted, PointsmanError, Refused, RequestError, UpstreamError
+from pointsman.dispatch.patience import SOONEST_LOOK_S, LeftLine, Wait, look_again_in_s
+from pointsman.dispatch.retry import TOO_MUCH, Failed, Situation, Verdict, decide, last_word, may_pass, not_asked
+from pointsman.errors import DeadlineExceeded, PointsmanError, UpstreamError
 from pointsman.settings import RetrySettings
 from pointsman.types import Attempt, Candidate, Plan, Reply, Request
 
 # Failures that say nothing about how a deployment answers: the fleet knows of them already.
 OF_THE_FLEET = frozenset({"loading_failed", "fetch_failed", "out_of_memory"})
-TOO_MUCH = frozenset({429, 503})
-"""Statuses of a server that is asked more than it can take."""
+
+Failures = dict[int, Failed]
 
 
 class Recorder(Protocol):
@@ -115,47 +117,79 @@ class Walk:
 
     async def first(self, request: Request, candidates: tuple[Candidate, ...]) -> Reply:
         """Walk the candidates until one has answered. Raises the last word on the matter where none does."""
-        position = tries_here = 0
+        at, failed = 0, Failures()
         while True:
-            tries_here += 1
-            rival = candidates[position + 1] if position + 1 < len(candidates) and tries_here == 1 else None
-            reply, failures = await self._try(request, candidates[position], rival)
+            reply, failures = await self._try(request, candidates, at, failed)
             if reply is not None:
                 return reply
-            position += len(failures) - 1  # a rival that failed too is behind us
-            last = failures[-1]
+            for call, error in failures:
+                at = candidates.index(call.candidate)
+                failed[at] = Failed(tries=failed[at].tries + 1 if at in failed else 1, error=error)
             situation = Situation(
-                error=last,
-                tries_here=tries_here,
+                models=tuple([one.model_id for one in candidates]),
+                failed=failed,
+                last=at,
                 attempts=len(self._attempts),
-                candidates_left=len(candidates) - position - 1,
                 remaining_s=self._deadline_s - self._own.clock.now(),
             )
             decision = decide(situation, self._own.retry, self._own.rng.random())
             if decision.verdict is Verdict.FAIL:
-                raise _last_word(last, tuple(self._attempts)) from last
-            if decision.verdict is Verdict.NEXT:
-                position, tries_here = position + 1, 0
-            else:
+                raise last_word(situation, tuple(self._attempts)) from failed[at].error
+            at = decision.at
+            if decision.wait_s:
                 await self._own.clock.sleep(decision.wait_s)
 
     async def _try(
-        self, request: Request, candidate: Candidate, rival: Candidate | None
-    ) -> tuple[Reply | None, list[PointsmanError]]:
-        """One candidate, or a race of two. The reply, or how they failed."""
-        call, delay_s = Call(self._own.clock, candidate), self._hedge_after_s(request, candidate)
+        self, request: Request, candidates: tuple[Candidate, ...], at: int, failed: Failures
+    ) -> tuple[Reply | None, list[tuple[Call, PointsmanError]]]:
+        """One candidate, or a race of two. The reply, or who failed and how."""
+        call = Call(self._own.clock, candidates[at])
+        delay_s = None if at in failed else self._hedge_after_s(request, call.candidate)
+        rival = None if delay_s is None else self._next(candidates, at, failed)
         if rival is None or delay_s is None:
             try:
-                reply = await self._own.caller.make(call, request, self._deadline_s)
+                patience = partial(self._patience, call, candidates, failed) if len(candidates) > 1 else None
+                reply = await self._own.caller.make(call, request, self._deadline_s, patience)
             except PointsmanError as error:
                 self._note(call, error)
-                return None, [error]
+                return None, [(call, error)]
             return self._won(call, reply), []
         race = Race(self._own.clock, lambda one: self._own.caller.make(one, request, self._deadline_s))
         won = await race.run(call, lambda: self._rival(rival), delay_s)
         for lost, why in race.failures:
             self._note(lost, why)
-        return (self._won(*won) if won else None), [why for _, why in race.failures]
+        return (self._won(*won) if won else None), race.failures
+
+    def _patience(self, call: Call, candidates: tuple[Candidate, ...], failed: Failures, waited_s: float) -> float:
+        """How much longer to stand in this one's line before looking again. Raises LeftLine."""
+        fleet, deployment_id, now_s = self._own.fleet, call.candidate.deployment_id, self._own.clock.now()
+        if call.expected_wait_s is None:
+            call.expected_wait_s = fleet.turn_in_s(deployment_id, is_last_in_line=True)
+        models, max_attempts = tuple([one.model_id for one in candidates]), self._own.retry.max_attempts
+        others = not_asked(models, failed, max_attempts)
+        if len(self._attempts) < max_attempts:
+            others += may_pass(failed)
+        turns = [fleet.turn_in_s(candidates[at].deployment_id) for at in others if candidates[at] is not call.candidate]
+        remaining_s = self._deadline_s - now_s
+        if not turns:
+            return max(SOONEST_LOOK_S, remaining_s)
+        wait = Wait(
+            waited_s=waited_s,
+            expected_s=call.expected_wait_s,
+            elsewhere_s=min(turns),
+            share_s=(remaining_s + waited_s) / (len(turns) + 1),
+        )
+        if look_in_s := look_again_in_s(wait):
+            return look_in_s
+        raise LeftLine(
+            f"`{deployment_id}` had no turn for it within {waited_s:.1f} s; another candidate is sooner",
+            retry_after_s=max(1.0, wait.expected_s - waited_s),
+        )
+
+    def _next(self, candidates: tuple[Candidate, ...], at: int, failed: Failures) -> Candidate | None:
+        """Who would be asked after this one."""
+        fresh = not_asked(tuple([one.model_id for one in candidates]), failed, self._own.retry.max_attempts)
+        return next((candidates[other] for other in fresh if other != at), None)
 
     def _hedge_after_s(self, request: Request, candidate: Candidate) -> float | None:
         """How much silence calls for a rival; None: none is called, for the wait would be for a load, or is unknown."""
@@ -241,11 +275,3 @@ class Walk:
 
     def __repr__(self) -> str:
         return f"Walk({len(self._attempts)} failed, {self.current.candidate.deployment_id if self.current else 'none'})"
-
-
-def _last_word(error: PointsmanError, attempts: tuple[Attempt, ...]) -> PointsmanError:
-    """What the caller hears: the error itself where it was the only one or the caller's own, else the whole walk."""
-    if len(attempts) == 1 or isinstance(error, RequestError | Refused | DeadlineExceeded):
-        return error
-    walk = "; ".join(f"{attempt.deployment_id}: {attempt.error}" for attempt in attempts)
-    return PlanExhausted(f"All {len(attempts)} attempts failed ({walk}); try again later", attempts=attempts)

@@ -53,9 +53,9 @@ def is_steady(d: Deployment, now_s: float) -> bool:
     )
 
 
-def slot_in_s(d: Deployment, now_s: float) -> float:
-    """Until one more want would get its turn behind the present queue; for Retry-After."""
-    ahead = len(d.queue) + 1
+def slot_in_s(d: Deployment, now_s: float, *, is_last_in_line: bool = False) -> float:
+    """Until one more want would get its turn behind the present queue, or the last in it gets it; for Retry-After."""
+    ahead = len(d.queue) + (not is_last_in_line)
     return max(MIN_RETRY_AFTER_S, ready_in_s(d, now_s) + d.hold_s * ahead / d.slots)
 
 

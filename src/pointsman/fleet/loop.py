@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
 from pointsman.fleet.breaker import mode_at
+from pointsman.fleet.estimates import slot_in_s
 from pointsman.fleet.events import (
     Configure,
     Drain,
@@ -64,7 +65,7 @@ from pointsman.fleet.values import (
     Why,
 )
 from pointsman.fleet.views import UNKNOWN, WorldView, view_of
-from pointsman.fleet.writer import Writer
+from pointsman.fleet.writer import Patience, Writer
 from pointsman.settings import FleetSettings, ModelBase
 from pointsman.types import Breaker, DeploymentView, Lease, Running, World
 
@@ -127,20 +128,31 @@ class Fleet:
 
     # ------------------------------------------------------------ for dispatch and the router
 
-    def lease(self, deployment_id: str, deadline_s: float) -> AbstractAsyncContextManager[Lease]:
-        """A slot of a ready deployment while the context is open. `deadline_s` is a moment on the clock.
+    def lease(
+        self, deployment_id: str, deadline_s: float, patience: Patience | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """A slot of a ready deployment while the context is open. `deadline_s` is a moment on the clock. `patience` is
+        asked while it waits in line, and what it raises ends the wait.
 
         Entering raises Refused (`queue_full`, `loading_failed`, `fetch_failed`, `out_of_memory_budget`, `draining`),
         DeadlineExceeded, or RequestError `model_not_found` for a deployment that is not configured.
         """
         self._surveyor.look_before_a_want(deployment_id, self._writer.state)
-        return _Leasing(self._writer, self._clock, self._loader.running, deployment_id, deadline_s)
+        return _Leasing(self._writer, self._clock, self._loader.running, deployment_id, deadline_s, patience)
 
     def can_serve_now(self, deployment_id: str) -> bool:
         """Whether a lease would be granted at once and the deployment is well: advice, as everything read here is."""
-        d, now_s = self._writer.known(deployment_id), self._clock.now()
-        has_slot = d.phase is Phase.READY and d.closing is None and not d.queue and d.in_flight < d.slots
-        return has_slot and mode_at(d.breaker, now_s) in (Breaker.CLOSED, Breaker.FORCED_CLOSED)
+        d, now_s = self._writer.state.deployments.get(deployment_id), self._clock.now()
+        if d is None or d.phase is not Phase.READY or d.closing is not None or d.queue or d.in_flight >= d.slots:
+            return False
+        return mode_at(d.breaker, now_s) in (Breaker.CLOSED, Breaker.FORCED_CLOSED)
+
+    def turn_in_s(self, deployment_id: str, *, is_last_in_line: bool = False) -> float:
+        """How long one more want would wait, or the last that does; a guess. 0 where `can_serve_now`."""
+        if not is_last_in_line and self.can_serve_now(deployment_id):
+            return 0.0
+        d = self._writer.state.deployments.get(deployment_id)
+        return INFINITY if d is None else slot_in_s(d, self._clock.now(), is_last_in_line=is_last_in_line)
 
     def report(
         self,
@@ -379,16 +391,23 @@ class Fleet:
 class _Leasing:
     """One lease, from the want to the release."""
 
-    __slots__ = ("_clock", "_deadline_s", "_deployment_id", "_running", "_ticket", "_writer")
+    __slots__ = ("_clock", "_deadline_s", "_deployment_id", "_patience", "_running", "_ticket", "_writer")
 
     def __init__(
-        self, writer: Writer, clock: Clock, running: Mapping[str, Running], deployment_id: str, deadline_s: float
+        self,
+        writer: Writer,
+        clock: Clock,
+        running: Mapping[str, Running],
+        deployment_id: str,
+        deadline_s: float,
+        patience: Patience | None,
     ) -> None:
         self._writer = writer
         self._clock = clock
         self._running = running
         self._deployment_id = deployment_id
         self._deadline_s = deadline_s
+        self._patience = patience
         self._ticket = 0
 
     async def __aenter__(self) -> Lease:
@@ -397,7 +416,7 @@ class _Leasing:
         self._ticket, answer = self._writer.ask(name, self._deadline_s)
         waited_s = 0.0
         if answer is None:
-            answer = await self._writer.answer(self._ticket, name)
+            answer = await self._writer.answer(self._ticket, name, self._patience)
             waited_s = self._clock.now() - asked_s
         if isinstance(answer, Refuse):
             raise _error(answer)

@@ -9,6 +9,16 @@ from pointsman.clock import Clock
 T = TypeVar("T")
 
 
+async def passed(clock: Clock, limit_s: float, future: asyncio.Future[T]) -> None:
+    """Return when it is done or the time is over; it stays as it is."""
+    alarm = asyncio.ensure_future(clock.sleep(limit_s))
+    either: set[asyncio.Future[Any]] = {future, alarm}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        alarm.cancel()
+
+
 async def within(clock: Clock, limit_s: float, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`. Raises TimeoutError, and whatever `work` raises; then nothing of it is left running."""
     task, alarm = asyncio.ensure_future(work), asyncio.ensure_future(clock.sleep(limit_s))

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pointsman.clock import Clock
-from pointsman.errors import RequestError
+from pointsman.errors import PointsmanError, RequestError
 from pointsman.fleet.events import Cancel, Effect, Event, Grant, News, Refuse, Want
 from pointsman.fleet.machine import step
+from pointsman.fleet.timing import passed
 from pointsman.fleet.values import Deployment, State
 
 Answer = Grant | Refuse
+Patience = Callable[[float], float]
+"""Of the seconds waited: for how many more to wait before it is asked again. What it raises ends the wait."""
 
 
 class Hands(Protocol):
@@ -80,11 +83,15 @@ class Writer:
         future = self._waiting[ticket] = asyncio.get_running_loop().create_future()
         return future
 
-    async def answer(self, ticket: int, deployment_id: str) -> Answer:
-        """The answer to a queued want. A caller that leaves cancels the want, even one granted this very moment."""
+    async def answer(self, ticket: int, deployment_id: str, patience: Patience | None = None) -> Answer:
+        """The answer to a queued want. A caller that leaves cancels the want, even one granted this very moment; so
+        does one whose `patience` raises. Its place is kept until then."""
+        future, asked_s = self.answer_of(ticket), self._clock.now()
         try:
-            return await self.answer_of(ticket)
-        except asyncio.CancelledError:
+            while patience is not None and not future.done():
+                await passed(self._clock, patience(self._clock.now() - asked_s), future)
+            return await future
+        except (asyncio.CancelledError, PointsmanError):
             self._waiting.pop(ticket, None)
             self.counts["cancelled"] += 1
             self.apply(Cancel(at_s=self._clock.now(), deployment_id=deployment_id, ticket=ticket))
