@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from train import disturbance
 from train.measured import Figure, auroc, bootstrap, calibration_error, macro_f1, write
 
@@ -26,11 +27,12 @@ from pointsman.policy.router import Router
 from pointsman.settings import load
 from pointsman.signals.classifier import Classifier
 from pointsman.signals.opinion import load_opinion
-from pointsman.types import Request, Signals
+from pointsman.types import Complexity, Request, Signals
 
 SETTINGS = Path(__file__).parents[1] / "src/pointsman/pointsman.yaml"
 INDIAN = ("hi", "ta", "te", "bn", "mr", "gu", "kn", "ml", "pa")
 BOOTSTRAPS = 500
+Floats = NDArray[np.float64]
 
 
 class Row(NamedTuple):
@@ -156,15 +158,40 @@ def hardness(rows: Sequence[Row], told: Sequence[Told]) -> Figure:
     return Figure("complexity, macro-F1", "all", len(rows), macro_f1(list(truth), list(said)), low, high, controls)
 
 
-def sureness(rows: Sequence[Row], told: Sequence[Told]) -> Figure:
-    rights = np.array([row.label == one.label for row, one in zip(rows, told, strict=True)])
-    p = np.array([one.p for one in told])
+def hard_ones(rows: Sequence[Row], told: Sequence[Told]) -> list[Figure]:
+    """Those called high among those that are, and the other way round. (People label a comparison by the work in it;
+    the classifier calls each of them high, as promised, which costs precision here.)"""
+    is_high = np.array([row.complexity == Complexity.HIGH for row in rows])
+    called = np.array([one.complexity == Complexity.HIGH for one in told])
+    found = []
+    for name, among in (("precision", called), ("recall", is_high)):
+        at = np.flatnonzero(among)
+        found.append(_share(f"complexity high, {name}", (is_high & called)[at].astype(float)))
+    return found
+
+
+def _share(what: str, right: Floats) -> Figure:
+    low, high = bootstrap(len(right), lambda at: float(right[at].mean()), BOOTSTRAPS)
+    return Figure(what, "all", len(right), float(right.mean()), low, high)
+
+
+def sureness(rows: Sequence[Row], told: Sequence[Told]) -> list[Figure]:
+    """Of each label: how far its probability is from how often it is right."""
+    pairs = list(zip(rows, told, strict=True))
+    return [
+        _sureness("the label", [(row.label == one.label, one.p) for row, one in pairs]),
+        _sureness("complexity", [(row.complexity == one.complexity, one.signals.complexity.p) for row, one in pairs]),
+        _sureness("the language", [(row.language == (own := one.signals.language).label, own.p) for row, one in pairs]),
+    ]
+
+
+def _sureness(what: str, said: Sequence[tuple[bool, float]]) -> Figure:
+    rights, p = (np.array(column) for column in zip(*said, strict=True))
     value = calibration_error(list(p), list(rights))
-    low, high = bootstrap(len(rows), lambda at: calibration_error(list(p[at]), list(rights[at])), BOOTSTRAPS)
+    low, high = bootstrap(len(said), lambda at: calibration_error(list(p[at]), list(rights[at])), BOOTSTRAPS)
     controls = {"mean p": float(p.mean()), "accuracy": float(rights.mean())}
-    return Figure(
-        "calibration error of the label", "all", len(rows), value, low, high, controls, "≤ 0.05", value <= 0.05
-    )
+    name = f"calibration error of {what}"
+    return Figure(name, "all", len(said), value, low, high, controls, "≤ 0.05", value <= 0.05)
 
 
 def strangers(told: Sequence[Told], strange: Sequence[Told], rows: Sequence[Row], odd: Sequence[Row]) -> Figure:
@@ -265,7 +292,7 @@ def main() -> None:
     rows = [row for language in ("en", *INDIAN) for row in rows_of(options.set, language)]
     used = memory(teller, rows)
     told = teller.tell_all(rows)
-    figures = [*by_language(rows, told), hardness(rows, told), sureness(rows, told)]
+    figures = [*by_language(rows, told), hardness(rows, told), *hard_ones(rows, told), *sureness(rows, told)]
     if (options.set / "out_of_scope.jsonl").exists():
         odd = rows_of(options.set, "out_of_scope")
         figures.append(strangers(told, teller.tell_all(odd), rows, odd))

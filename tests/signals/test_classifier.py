@@ -222,6 +222,13 @@ def test_below_the_threshold_the_safe_default_stands_and_says_so() -> None:
     assert ("code", sure.intent.p) in unsure.intent.alternatives
 
 
+def test_the_threshold_is_the_languages_too() -> None:
+    text = "java sikhao"
+    sure, unsure = (ruled(abstain_below=floor).measure(asked(text)).language for floor in (0.0, 0.99))
+    assert (sure.label, unsure.label) == ("hi", "und")
+    assert unsure.evidence[0].startswith("abstained: hi at 0.")
+
+
 def test_a_threshold_of_zero_never_abstains() -> None:
     evidence = ruled(abstain_below=0).measure(asked("write a poem about an SQL query")).intent.evidence
     assert not any(why.startswith("abstained") for why in evidence)

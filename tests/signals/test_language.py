@@ -2,8 +2,9 @@
 
 import pytest
 
+from pointsman.settings import RoutingSettings
 from pointsman.signals.identify import Guess, cld2
-from pointsman.signals.language import LanguageTeller, hinted
+from pointsman.signals.language import ABSTAIN_BELOW, LanguageTeller, hinted
 from pointsman.signals.lexis import folded, words_of
 from pointsman.signals.scripts import script_of, scripts_of
 from pointsman.types import Scored
@@ -56,6 +57,20 @@ def test_one_ambiguous_word_is_no_more_than_a_guess_with_alternatives(text: str)
 )
 def test_english_stays_english(text: str) -> None:
     assert told(text).label == "en"
+
+
+def test_a_label_less_sure_than_the_threshold_is_none_and_what_was_guessed_stays_visible() -> None:
+    sure, unsure = (LanguageTeller(abstain_below=floor) for floor in (0.0, 0.99))
+    for text in ("kal", "java sikhao", "नाम"):
+        guess, given_up = (teller.tell([*text.split()], text) for teller in (sure, unsure))
+        assert given_up.language.label == "und"
+        assert given_up.script == "native"
+        assert given_up.language.alternatives[0] == (guess.language.label, guess.language.p)
+        assert given_up.language.evidence[0].startswith(f"abstained: {guess.language.label} at")
+
+
+def test_the_threshold_is_that_of_the_settings() -> None:
+    assert RoutingSettings().abstain_below == ABSTAIN_BELOW
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class Classifier:
         self._own = Rulebook(routing.rules)
         self._looker = Looker(Rulebook(builtin_rules() if routing.builtin_rules else ()))
         self._heads = Heads(load_weights(), self._looker.rules) if routing.builtin_rules else None
-        self._languages = LanguageTeller()
+        self._languages = LanguageTeller(abstain_below=routing.abstain_below)
         self._abstain_below = routing.abstain_below
 
     def __repr__(self) -> str:

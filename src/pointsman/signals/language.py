@@ -8,7 +8,8 @@ and their pieces. 3 Latin letters: a learned model of English, the romanised Ind
 4 Where a model is unsure, the foreign identifier is asked as one voice, whose worth was learned too; it also names the
 languages that are none of ours. 5 Two scripts in one text: the language of the words that carry the grammar; native
 words speak in the Latin model as a mark, so English content words in an Indian sentence are no English.
-A single ambiguous word gets a low probability and its alternatives; no letters at all is `und`.
+A single ambiguous word gets a low probability and its alternatives. 6 A label less sure than `abstain_below` is none:
+`und`, and so is a text without letters.
 """
 
 import re
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.signals.evidence import shown
+from pointsman.signals.evidence import or_abstain, shown
 from pointsman.signals.identify import Guess, Identifier, cld2
 from pointsman.signals.ngrams import Weighed
 from pointsman.signals.scripts import COMMON, LANGUAGE_OF, LATIN, by_script
@@ -53,7 +54,7 @@ _NOT_LATIN = INDIAN | {"und", "en", "sa", "ne", "ur", "bho", "or", "as", "si", "
 GREETINGS = frozenset("hi hey hello hii hiii helo hiya yo ok okay thanks thx bye".split())  # said in every language
 MOST_GREETING = 2
 GREETING = Scored(label="en", p=0.6, alternatives=(("und", 0.4),), evidence=("an English greeting, known to all",))
-LEAST_TOLD = 0.33  # a label of words in Latin letters less likely than this is none
+ABSTAIN_BELOW = 0.4  # as `routing.abstain_below` unless told otherwise
 TARGETS = "en hi ta te bn mr gu kn ml pa".split()
 
 
@@ -67,16 +68,29 @@ class Told(NamedTuple):
 class LanguageTeller:
     """Built once; `tell` is pure."""
 
-    def __init__(self, judges: dict[str, Judge] | None = None, identifier: Identifier = cld2) -> None:
+    def __init__(
+        self,
+        judges: dict[str, Judge] | None = None,
+        identifier: Identifier = cld2,
+        abstain_below: float = ABSTAIN_BELOW,
+    ) -> None:
         self._judges = judges or load_judges()
         self._latin_judge = self._judges[LATIN]
         self._identify = identifier
+        self._abstain_below = abstain_below
 
     def __repr__(self) -> str:
         return f"LanguageTeller({', '.join(f'{script}: {judge.model!r}' for script, judge in self._judges.items())})"
 
     def tell(self, words: Sequence[str], text: str) -> Told:
         """`words`: of `text`, folded. Numbers, code and links are expected to be gone, but do no harm."""
+        told = self._guess(words, text)
+        if told.language.p >= self._abstain_below or told.language.label == UNDETERMINED.label:
+            return told
+        language = or_abstain(told.language, self._abstain_below, UNDETERMINED.label)
+        return Told(language, NATIVE if told.script == ROMANISED else told.script)
+
+    def _guess(self, words: Sequence[str], text: str) -> Told:
         if text.isascii():
             own = words if min(words, default="") >= "a" else [word for word in words if word[0].isalpha()]
             return self._latin(own, text) if own else Told(UNDETERMINED, NATIVE)
@@ -138,7 +152,7 @@ class LanguageTeller:
             p = _probabilities(judge.heard(weighed.scores, guess, len(words)))
             name = _named(guess, len(words))
             why = f"; letter pairs of {guess.language}"
-        language = _or_undetermined(_ranked(judge, weighed, p, f"{len(words)} words", why, name))
+        language = _ranked(judge, weighed, p, f"{len(words)} words", why, name)
         return Told(language, ROMANISED if language.label in INDIAN else NATIVE)
 
     # ------------------------------------------------------------ two scripts
@@ -177,15 +191,6 @@ def _named(guess: Guess, words: int) -> str:
     """What a language that is none of ours is called; of Indian ones in Latin letters the identifier knows nothing."""
     trusted = guess.language in WIDESPREAD or (guess.is_reliable and words >= FEWEST_WORDS_RARE)
     return guess.language if trusted and guess.language not in _NOT_LATIN else "und"
-
-
-def _or_undetermined(language: Scored) -> Scored:
-    """A guess among many is none: what was guessed stays visible as the first alternative."""
-    if language.p >= LEAST_TOLD or language.label == "und":
-        return language
-    known = tuple(one for one in language.alternatives if one[0] != "und")
-    p = dict(language.alternatives).get("und", 0.0)
-    return Scored(label="und", p=p, alternatives=((language.label, language.p), *known), evidence=language.evidence)
 
 
 def _by_digits(found: dict[str, tuple[float, list[str]]]) -> Scored:
