@@ -167,7 +167,8 @@ field at fault, and what to do ([troubleshooting](troubleshooting.md) has every 
   `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
 - Every answer tells how it was routed: `x-routing-metadata`, in the body where that is JSON, in a stream's first event,
   and as a header. The body lists what was cut of `context_docs`; the header, which clients bound, only counts it.
-- `x-request-id` is taken over where it is sent, and always returned; `traceparent` likewise.
+- `x-request-id` is taken over where it is sent, and always returned. A `traceparent` is joined and handed on to the model's
+  server; it is not returned.
 - A key goes into `Authorization: Bearer …` or `x-api-key`. Operators' paths have a key of their own
   (`server.admin_key_env`); without one they answer on the loopback address only.
 

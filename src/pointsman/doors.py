@@ -11,9 +11,11 @@ from pointsman.types_cache import Found
 
 
 class Admission(Protocol):
-    """May it come in now? The place is given back when the context is left. Raises Refused, DeadlineExceeded."""
+    """May it come in now? The place is given back when the context is left; who asks no model takes none and is only
+    counted. Raises Refused, DeadlineExceeded."""
 
     def admit(self, request: Request) -> AbstractAsyncContextManager[None]: ...
+    async def count(self, request: Request) -> None: ...
 
 
 class Classifier(Protocol):

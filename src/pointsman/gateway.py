@@ -56,7 +56,9 @@ class Gateway:
                 yield seat.keep(entry.watch(reply), signals)
 
     async def explain(self, request: Request) -> Explanation:
-        """The decision only: the same two steps, nothing done; and what would have changed it."""
+        """The decision only: the same two steps, nothing done; and what would have changed it. It counts against its
+        key's rate, as it takes the time to decide."""
+        await self.admission.count(request)
         signals, world = await self.understand(request), self.world(request)
         return Explanation(
             signals=signals,

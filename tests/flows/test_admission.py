@@ -86,6 +86,27 @@ def test_a_rate_is_kept_and_its_end_told(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_dry_run_counts_as_a_request_and_takes_no_place(tmp_path: Path) -> None:
+    async def scene(client: Client) -> None:
+        async def explained(key: str) -> int:
+            sent = {"authorization": f"Bearer {KEYS[key]}"}
+            async with client.session.post(f"{client.url}/v1/route", json={"query": "Hello"}, headers=sent) as response:
+                return response.status
+
+        assert [await explained("paced") for _ in range(4)] == [200, 200, 200, 429]
+        assert (await client.chat("paced"))[0] == 429
+        assert dict(client.app.stats.snapshot().by_status) | {"success": 0} == {
+            "success": 0, "refused": 2, "client_error": 0, "error": 0, "client_closed": 0,
+        }  # fmt: skip
+        slow = asyncio.ensure_future(client.code("small", "slow"))
+        while not client.app.ledger.in_flight():
+            await asyncio.sleep(0.01)
+        assert await explained("small") == 200
+        assert await slow == (200, "")
+
+    play(tmp_path, scene)
+
+
 def test_at_once_means_at_once(tmp_path: Path) -> None:
     async def scene(client: Client) -> None:
         codes = await asyncio.gather(*(client.code("small", "slow") for _ in range(3)))

@@ -58,6 +58,11 @@ class Admission:
         """In, while the context is open. Entering raises Refused or DeadlineExceeded."""
         return Permit(partial(self.enter, request, self._keys.get(request.tenant)))
 
+    async def count(self, request: Request) -> None:
+        """One that asks no model: a request of its key, no more. Raises Refused."""
+        if key := self._keys.get(request.tenant):
+            await self._check_requests(key)
+
     async def enter(self, request: Request, key: KeySettings | None) -> Leave:
         """Inside, until what is returned is called, once."""
         if key is None:
@@ -98,11 +103,14 @@ class Admission:
             raise _limited(f"{key.max_concurrent} requests at once (`max_concurrent`)", key, BUSY_RETRY_S)
         return leave
 
-    async def _check_rates(self, key: KeySettings) -> None:
+    async def _check_requests(self, key: KeySettings) -> None:
         if key.requests_per_minute is not None:  # 2
             wait_s = await self._counters.take(f"requests:{key.name}", Rate.per_minute(key.requests_per_minute))
             if wait_s:
                 raise _limited(f"{key.requests_per_minute:g} requests a minute", key, wait_s)
+
+    async def _check_rates(self, key: KeySettings) -> None:
+        await self._check_requests(key)
         if key.tokens_per_minute is not None:  # 3
             wait_s = await self._counters.take(f"tokens:{key.name}", Rate.tokens_per_minute(key.tokens_per_minute), 0.0)
             if wait_s:

@@ -13,7 +13,7 @@ from starlette.requests import Request as WebRequest
 
 from pointsman.edge.admin import STATES, Action, Admin, AliasRow, Answer, ModelRow
 from pointsman.edge.gate import Gate
-from pointsman.errors import RequestError
+from pointsman.errors import NOT_JSON, RequestError
 from pointsman.types import Value
 
 JSON = "application/json"
@@ -165,7 +165,7 @@ async def _body(request: WebRequest, kind: type[B], example: str) -> B:
     except msgspec.ValidationError as error:
         param = next(iter(msgspec.json.decode(example)))
         raise RequestError(f"The body must be `{example}`: {error}", param=param) from None
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise RequestError(f"The body is not JSON: {error}", code="invalid_json") from None
 
 

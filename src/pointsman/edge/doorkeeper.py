@@ -23,6 +23,8 @@ OPEN = frozenset({"/health", "/ready"})
 OPERATORS = ("/admin/", "/models", "/aliases", "/console", "/v1/experiments/", "/v1/model-routing/reset")
 TENANT = "pointsman.tenant"
 """Under which the site's scope says whose key let a request in; "" where none is asked for."""
+ASKED_AS = "pointsman.request_id"
+"""Under which it says the request's id, which may be a new one."""
 MOST_REMEMBERED = 64
 
 Owner = Callable[[str, str], KeySettings | None]

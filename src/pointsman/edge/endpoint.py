@@ -190,9 +190,14 @@ class Endpoint:
             await response.fail(self._leaving.refusal())
         except PointsmanError as error:
             await response.fail(error)
-        except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge, where a bug must still become an answer
+        except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge (here and in `site`)
             self._faults.unforeseen(request_id, error)
-            await response.fail(PointsmanError(f"An internal error; tell your operator the id {request_id}"))
+            await response.fail(nobody_foresaw(request_id))
+
+
+def nobody_foresaw(request_id: str) -> PointsmanError:
+    """What a caller hears of a defect; the operator finds where it was in the log (`Faults`)."""
+    return PointsmanError(f"An internal error; tell your operator the id {request_id}")
 
 
 def _owned(request: Request, owner: KeySettings | None) -> Request:

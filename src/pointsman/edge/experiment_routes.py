@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI, Path, Response
 from starlette.requests import Request as WebRequest
 
 from pointsman.edge.gate import Gate
-from pointsman.errors import RequestError
+from pointsman.errors import NOT_JSON, RequestError
 from pointsman.experiments.controller import Standing
 from pointsman.experiments.course import Change
 from pointsman.types import Value
@@ -84,7 +84,7 @@ async def _order(request: WebRequest) -> Order:
         order = msgspec.json.decode(data, type=Order)
     except msgspec.ValidationError as error:
         raise RequestError(f"The body must hold `ratio` or `action`: {error}") from None
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise RequestError(f"The body is not JSON: {error}", code="invalid_json") from None
     if (order.ratio is None) == (order.action is None):
         raise RequestError("Give either `ratio`, from 0 to 1, or `action`: pause, resume or rollback")

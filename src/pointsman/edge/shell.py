@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as WebRequest
 
 from pointsman import __version__
+from pointsman.edge.doorkeeper import ASKED_AS
+from pointsman.edge.endpoint import nobody_foresaw
 from pointsman.edge.http import error_json
 from pointsman.edge.openapi import describe
 from pointsman.errors import PointsmanError, Refused, RequestError
@@ -173,11 +175,13 @@ def _entry(card: ModelCard, world: World) -> ModelEntry:
     )
 
 
-def is_ready(desk: Desk, late: frozenset[str] = frozenset()) -> bool:
-    """Whether every model to be preloaded is hot, or has failed for good and is reported by `/health` instead. Nobody
-    waits for `late` ones, which a reload has brought: a server that was ready stays so."""
+def waited_for(desk: Desk, late: frozenset[str] = frozenset()) -> dict[str, str]:
+    """The state of every deployment that is to be preloaded and is not hot; not of one that has failed for good, which
+    `/health` reports instead. Nobody waits for `late` ones, which a reload has brought: a server that was ready stays
+    so."""
     preloaded = {model.id for model in desk.settings.models if getattr(model, "preload", False)} - late
-    return all(v.tier is Tier.HOT or v.state == "failed" for v in desk.world().deployments if v.model_id in preloaded)
+    cool = (view for view in desk.world().deployments if view.tier is not Tier.HOT and view.state != "failed")
+    return {view.id: view.state for view in cool if view.model_id in preloaded}
 
 
 def _json(value: object, status: int = 200) -> Response:
@@ -209,10 +213,9 @@ def _add_status_routes(shell: FastAPI, desk: Desk, condition: Callable[[], Condi
         now = condition()
         if now.is_leaving:
             return _json({"status": "draining"}, 503)
-        if is_ready(desk, now.late):
-            return _json({"status": "ready"})
-        waiting = {v.id: v.state for v in desk.world().deployments if v.tier is not Tier.HOT}
-        return _json({"status": "loading", "waiting_for": waiting}, 503)
+        if waiting := waited_for(desk, now.late):
+            return _json({"status": "loading", "waiting_for": waiting}, 503)
+        return _json({"status": "ready"})
 
     @shell.get("/metrics", tags=["operation"], summary="Prometheus exposition")
     async def metrics() -> Response:
@@ -244,8 +247,10 @@ def _add_model_routes(shell: FastAPI, desk: Desk) -> None:
     async def models() -> Response:
         return _json(ModelList(data=models_of(desk)))
 
-    @shell.get("/v1/models/{model_id}", tags=["openai"], summary="One model")
+    @shell.get("/v1/models/{model_id:path}", tags=["openai"], summary="One model")
     async def model(model_id: Annotated[str, Path(description="An id, an alias or `auto`")]) -> Response:
+        if not model_id:  # only a stroke behind the list's own path
+            return await models()
         for entry in models_of(desk):
             if entry.id == model_id:
                 return _json(entry)
@@ -261,12 +266,13 @@ def _add_errors(shell: FastAPI, hide: Hide) -> None:
         body = hide(error_json(own).decode()).encode()
         return Response(body, own.http_status, _headers(own), media_type=MEDIA_TYPE)
 
-    for kind in (HTTPException, RequestValidationError, PointsmanError):
+    for kind in (HTTPException, RequestValidationError, PointsmanError, Exception):
         shell.add_exception_handler(kind, told)
 
 
 def _as_ours(request: WebRequest, error: Exception) -> PointsmanError:
-    """Starlette's own 404 and 405, and FastAPI's 422 with the status that everything else here uses."""
+    """Starlette's own 404 and 405, FastAPI's 422 with the status that everything else here uses, and what nobody
+    foresaw, which is raised on after the answer so that the site writes it down."""
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         name = str(first["loc"][-1])
@@ -275,8 +281,7 @@ def _as_ours(request: WebRequest, error: Exception) -> PointsmanError:
         return RequestError(f"{request.url.path} does not take {request.method}", code="method_not_allowed")
     if isinstance(error, HTTPException):
         return RequestError(f"There is no {request.url.path}; /docs lists what there is", code="not_found")
-    assert isinstance(error, PointsmanError)  # noqa: S101  # registered for these three only
-    return error
+    return error if isinstance(error, PointsmanError) else nobody_foresaw(request.scope.get(ASKED_AS, ""))
 
 
 def _headers(error: PointsmanError) -> dict[str, str]:

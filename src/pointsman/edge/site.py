@@ -13,8 +13,8 @@ from pointsman.edge.anthropic import Anthropic, countable, token_count
 from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import Dialect, in_dialect
-from pointsman.edge.doorkeeper import OPEN, TENANT
-from pointsman.edge.endpoint import Decode, Endpoint, Faults, Register, Rooms, Visit
+from pointsman.edge.doorkeeper import ASKED_AS, OPEN, TENANT
+from pointsman.edge.endpoint import Decode, Endpoint, Faults, Register, Rooms, Visit, nobody_foresaw
 from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Message, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
@@ -66,9 +66,16 @@ class Site:
     """Hot paths first; a pure-ASGI front, so that no middleware of the shell is paid for on the hot path."""
 
     def __init__(
-        self, hot: Mapping[str, Asgi], shell: Asgi, rooms: Callable[[], Rooms], leaving: Leaving, hide: Hide = redact
+        self,
+        hot: Mapping[str, Asgi],
+        shell: Asgi,
+        rooms: Callable[[], Rooms],
+        leaving: Leaving,
+        faults: Faults,
+        hide: Hide = redact,
     ) -> None:
         self._hot = hot
+        self._faults = faults
         self._leaving = leaving
         self._hide = hide
         self._shell = shell
@@ -86,8 +93,10 @@ class Site:
                 await self._answer_cold(scope, receive, send)
 
     async def _answer_cold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """By the shell; what is cut because the server stops is told so, where nothing has been said yet."""
-        response = Response(send, request_id_of(scope), hide=self._hide)
+        """By the shell, which is asked GET for HEAD too: the server sends the head alone. What is cut because the
+        server stops is told so, where nothing has been said yet."""
+        request_id = request_id_of(scope)
+        response = Response(send, request_id, hide=self._hide)
 
         async def noted(message: Message) -> None:
             response.started = True
@@ -97,14 +106,18 @@ class Site:
             if scope["path"] not in OPEN:
                 self._leaving.check()
             owner = self._rooms().door.admit(scope)
-            scope[TENANT] = owner.name if owner else ""
-            await self._shell(scope, receive, _with_id(noted, request_id_of(scope)))
+            known = {TENANT: owner.name if owner else "", ASKED_AS: request_id}
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            await self._shell({**scope, **known, "method": method}, receive, _with_id(noted, request_id))
         except PointsmanError as error:
             await response.fail(error)
         except asyncio.CancelledError:
             if not self._leaving.caught():
                 raise
             await response.fail(self._leaving.refusal())
+        except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge; the shell has answered, and raised it
+            self._faults.unforeseen(request_id, error)
+            await response.fail(nobody_foresaw(request_id))
 
 
 def _with_id(send: Send, request_id: str) -> Send:
@@ -166,4 +179,4 @@ def build_site(
         hot["/v1/rag/ingest"] = endpoint(decode_document, rag.ingest)
         hot["/v1/rag/query"] = endpoint(decode_chat, rag.ask, reword=to_chat)
     hot["/v1/route"] = endpoint(decode_route, explain)
-    return Site(hot, shell, rooms, leaving, hide)
+    return Site(hot, shell, rooms, leaving, faults, hide)
