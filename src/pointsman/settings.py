@@ -255,7 +255,9 @@ class RoutingSettings(Section):
     )
     rules: tuple[RuleSettings, ...] = Field((), description="Keyword rules, checked before the built-in ones.")
     builtin_rules: bool = Field(True, description="Keep the built-in rules of the ten languages.")
-    abstain_below: Share = Field(0.4, description="A label less sure than this falls back to its safe default.")
+    abstain_below: Share = Field(
+        0.4, description="A label less sure than this falls back to its safe default; a language to `und`."
+    )
     profile: Words | None = Field(
         None, description="A quality profile, as `pointsman calibrate` and `pointsman quality fit` write them."
     )
