@@ -31,6 +31,10 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("routing.rules[]", settings.RuleSettings),
     ("routing.rules[].set", settings.RuleSet),
     ("routing.weights.*", settings.StrategyWeights),
+    ("routing.objectives.*", settings.Objective),
+    ("keys[]", settings.KeySettings),
+    ("admission", settings.AdmissionSettings),
+    ("media", settings.MediaSettings),
     ("rag", settings.RagSettings),
     ("cache", settings.CacheSettings),
     ("cache.semantic", settings.SemanticSettings),
@@ -161,10 +165,13 @@ OpenAI and Anthropic clients work as they are: give them the base URL `http://12
 `http://127.0.0.1:8001` (Anthropic). Errors are OpenAI's error object, on Anthropic's paths Anthropic's: a code, the
 field at fault, and what to do ([troubleshooting](troubleshooting.md) has every code).
 
-- `model` is a model's id, an alias, an objective, or `auto`.
-- What is known of a request goes with it in the body member `x-routing`: hints (`use_case`, `intent`, `language`,
-  `complexity`, `query_type`, `entities`, `context_docs`) and limits (`deadline_s`, `max_latency_s`,
-  `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
+- `model` is a model's id, an alias, an objective, or `auto`; for a key with an `objective`, `auto` means that.
+- What is known of a request goes with it in the body member `x-routing` (of a form: as JSON in a field of that name):
+  hints (`use_case`, `intent`, `language`, `complexity`, `query_type`, `entities`, `context_docs`) and limits
+  (`deadline_s`, `max_latency_s`, `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
+- How soon an answer is expected (`max_latency_s`, the strategy `latency`): by what was measured of the deployment of
+  late, its time to the first token and its tokens a second after it, else by the model's `tokens_per_s`. The reasons of
+  the plan say which it was; of whom neither is known is let through.
 - Every answer tells how it was routed: `x-routing-metadata`, in the body where that is JSON, in a stream's first event,
   and as a header. The body lists what was cut of `context_docs`; the header, which clients bound, only counts it.
 - `x-request-id` is taken over where it is sent, and always returned. A `traceparent` is joined and handed on to the model's

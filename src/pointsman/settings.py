@@ -404,6 +404,11 @@ def _check_keys(settings: Settings, ids: list[str]) -> Iterator[Problem]:
                 yield ("keys", index, "models", position), _no_model(model, ids)
 
 
+        objectives = settings.routing.objectives
+        if key.objective is not None and key.objective not in objectives:
+            there_are = f"objectives are {', '.join(objectives)}" if objectives else "`routing.objectives` has none"
+            near = words.did_you_mean(key.objective, objectives)
+            yield ("keys", index, "objective"), f"there is no objective `{key.objective}`{near}; {there_are}"
 def _check_names(settings: Settings, ids: list[str]) -> Iterator[Problem]:
     for index, name in enumerate(ids):
         if name in ids[:index]:

@@ -12,6 +12,10 @@ class KeySettings(Section):
     name: Id = Field(description="Whose it is: stands in logs, metrics and statistics.")
     sha256: Sha256 = Field(description="Hash of the key. The key itself is never in this file.")
     models: tuple[Id, ...] = Field((), description="Only these answer its requests; empty: all.")
+    objective: Id | None = Field(
+        None,
+        description="One of `routing.objectives`, for requests of its that name `auto` and ask for no strategy.",
+    )
     requests_per_minute: float | None = Field(None, gt=0, description="More are refused with 429.")
     tokens_per_minute: float | None = Field(
         None, gt=0, description="Prompt and answer, counted when they are known; who has overdrawn waits."

@@ -95,6 +95,26 @@ def test_models_says_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("POINTSMAN_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     assert "491 MB, to be fetched" in run("models").output
+def test_explain_chooses_as_the_key_says(tmp_path: Path) -> None:
+    file = tmp_path / "pointsman.yaml"
+    file.write_text(
+        f"""
+models:
+  - {{id: dear, backend: openai, url: "http://h/1", quality: {{general: 0.9}}, cost_per_mtok: 9}}
+  - {{id: cheap, backend: openai, url: "http://h/2", quality: {{general: 0.4}}}}
+keys: [{{name: team, sha256: {"b" * 64}, objective: thrifty}}]
+routing: {{strategy: quality, objectives: {{thrifty: {{strategy: cost}}}}}}
+"""
+    )
+    result = run("explain", "Hello!", "--config", str(file), "--key", "team", "--json")
+    explained = json.loads(result.output)
+    assert (explained["model"], explained["plan"]["strategy"]) == ("cheap", "cost")
+    assert "the objective of the key `team`" in explained["plan"]["reason"]
+    assert json.loads(run("explain", "Hello!", "--config", str(file), "--json").output)["model"] == "dear"
+    wrong = run("explain", "Hello!", "--config", str(file), "--key", "nobody")
+    assert (wrong.exit_code, "keys are team" in wrong.output) == (2, True)
+
+
     assert "whisper-base-int8" in run("models", "--catalogue").output
 
 

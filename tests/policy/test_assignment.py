@@ -109,6 +109,16 @@ def test_who_names_an_objective_has_chosen_too() -> None:
     assert (first(plan), plan.assignment) == ("8b", None)
 
 
+def test_a_key_with_an_objective_is_in_no_experiment() -> None:
+    keys = f"keys: [{{name: team, sha256: {'b' * 64}, objective: dear}}]"
+    settings = parse(f"{MODELS}\n{keys}\nrouting: {{objectives: {{dear: {{strategy: quality, models: [8b]}}}}}}")
+    router = Assigner(Router(settings), settings.routing)
+    present = replace(BOTH, experiments=(replace(PAIR, ratio=1.0),))
+    plan = router.decide(replace(ask(), tenant="team"), measured(complexity="medium"), present)
+    assert (first(plan), plan.assignment) == ("8b", None)
+    assert first(router.decide(ask(), measured(complexity="medium"), present)) == "3b"
+
+
 def test_a_broken_arm_keeps_its_requests() -> None:
     broken = replace(BOTH, deployments=(replace(hot("3b"), breaker=Breaker.OPEN), hot("8b")))
     router = Assigner(Router(SETTINGS), SETTINGS.routing)

@@ -1,12 +1,13 @@
 """A name for a way to choose: its strategy, weights, models and limits; the request's own limits win."""
 
 import pytest
+from msgspec.structs import replace
 
 from pointsman.errors import ConfigError
 from pointsman.policy.router import Router
 from pointsman.settings import parse
 from pointsman.testing.decisions import ask, hot, measured, world
-from pointsman.types import Limits
+from pointsman.types import Limits, Request
 
 MODELS = """
 models:
@@ -64,3 +65,46 @@ def test_a_wrong_one_is_named(objectives: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(f"{MODELS}\nrouting: {{objectives: {{{objectives}}}}}")
     assert problem in str(caught.value)
+
+
+def key(objective: str) -> str:
+    return f"keys: [{{name: team, sha256: {'b' * 64}, objective: {objective}}}]\n"
+
+
+THRIFTY_TEAM = parse(MODELS + key("thrifty") + OBJECTIVES)
+
+
+def test_a_key_s_objective_is_how_auto_is_chosen_for_it() -> None:
+    router, request = Router(THRIFTY_TEAM), replace(ask(), tenant="team")
+    plan = router.decide(request, measured(), SEEN)
+    assert (plan.candidates[0].model_id, plan.strategy) == ("cheap", "cost")
+    assert plan.reason.startswith("Chosen as `thrifty` says, the objective of the key `team`.")
+    assert router.decide(ask(), measured(), SEEN).strategy == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("request_", "first", "strategy"),
+    [
+        (ask(model="dear"), "dear", "balanced"),
+        (ask(model="finest"), "middle", "quality"),
+        (ask(limits=Limits(strategy="quality")), "dear", "quality"),
+    ],
+)
+def test_what_the_request_says_itself_wins_over_its_key_s(request_: Request, first: str, strategy: str) -> None:
+    plan = Router(THRIFTY_TEAM).decide(replace(request_, tenant="team"), measured(), SEEN)
+    assert (plan.candidates[0].model_id, plan.strategy) == (first, strategy)
+
+
+def test_with_routing_off_a_key_s_objective_rests() -> None:
+    off = parse(MODELS + key("thrifty") + OBJECTIVES.replace("routing:", "routing:\n  enabled: false"))
+    plan = Router(off).decide(replace(ask(), tenant="team"), measured(), SEEN)
+    assert plan.reason.startswith("Routing is off")
+
+
+def test_a_key_names_an_objective_there_is() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(MODELS + key("thrify") + OBJECTIVES)
+    said = "settings:7: keys[0].objective: there is no objective `thrify` (did you mean `thrifty`?); objectives are"
+    assert f"{said} thrifty, finest, frugal, odd" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"`routing\.objectives` has none"):
+        parse(MODELS + key("thrifty"))

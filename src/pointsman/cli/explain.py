@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pointsman.cli.common import ConfigOption, load_or_exit, profile_or_exit
+from pointsman.cli.common import ConfigOption, complain, load_or_exit, profile_or_exit
 from pointsman.settings import Settings
-from pointsman.types import Explanation, JsonPayload, Kind, Media, Modality, Request, Turn
+from pointsman.types import Explanation, JsonPayload, Kind, Limits, Media, Modality, Request, Turn
 
 
 def explain(
@@ -16,6 +16,7 @@ def explain(
     model: Annotated[str, typer.Option(help="What the caller names: auto, an alias or a model id.")] = "auto",
     kind: Annotated[Kind, typer.Option(help="The endpoint.")] = Kind.CHAT,
     attach: Annotated[list[Modality] | None, typer.Option(help="An attachment: image, audio or video.")] = None,
+    key: Annotated[str | None, typer.Option(help="Whose API key it comes with: a name under `keys`.")] = None,
     tools: Annotated[bool, typer.Option("--tools", help="The request carries tools.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, like /v1/route.")] = False,
 ) -> None:
@@ -28,6 +29,11 @@ def explain(
     from pointsman.edge.site import Explained
 
     settings = load_or_exit(config)
+    owner = next((one for one in settings.keys if one.name == key), None)
+    if key is not None and owner is None:
+        complain(
+            [f"--key: there is no key of `{key}`; keys are {', '.join(one.name for one in settings.keys) or 'none'}"]
+        )
     request = Request(
         id="explain",
         kind=kind,
@@ -37,6 +43,8 @@ def explain(
         media=tuple(Media(kind=medium) for medium in attach or ()),
         outputs=(Modality.AUDIO,) if kind is Kind.SPEECH else (Modality.TEXT,),
         has_tools=tools,
+        tenant=owner.name if owner else "",
+        limits=Limits(models=owner.models if owner else ()),
     )
     explanation = _explained(settings, request)
     if as_json:

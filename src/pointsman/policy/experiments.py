@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from pointsman.policy.ask import labels_of
 from pointsman.policy.filters import PASSING
+from pointsman.policy.names import Named
 from pointsman.policy.scores import LAST_RESORT
 from pointsman.policy.whatif import what_if
 from pointsman.settings import AUTO, RoutingSettings
@@ -49,9 +50,10 @@ def window_arm(experiment: str, window: int) -> str:
 
 
 class Router(Protocol):
-    """Who should answer, were there no experiments?"""
+    """Who should answer, were there no experiments? And what the request's model means."""
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan: ...
+    def named(self, request: Request) -> Named: ...
 
 
 class Assigner:
@@ -60,21 +62,22 @@ class Assigner:
     def __init__(self, router: Router, routing: RoutingSettings) -> None:
         self._router = router
         self._is_on = routing.enabled
-        self._objectives = routing.objectives
 
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The router's plan, its first candidate changed where an experiment says so.
 
         1. The first experiment that concerns the request: a small/large pair takes `auto`, the others also requests
-           that name the control model. Who names a strategy or an objective has chosen for themselves.
+           that name the control model. Who names a strategy or an objective, or whose key has one, has
+           chosen already.
         2. Both models must be able to answer.
         3. Arm: a small/large pair sends easy requests to the small, hard ones to the large; the rest goes by hash.
         4. The arm's model first, the other next: each stands in for the other. Once rolled back, all go to the control,
            and who stands in for it is the router's business.
         """
         plan = self._router.decide(request, signals, world)
-        is_chosen = request.limits.strategy or request.model in self._objectives
-        if not (world.experiments and self._is_on) or is_chosen or plan.strategy == LAST_RESORT:
+        if not (world.experiments and self._is_on) or plan.strategy == LAST_RESORT:
+            return plan
+        if request.limits.strategy or self._router.named(request).objective:
             return plan
         for trial in world.experiments:
             if _concerns(trial, request, signals, plan):  # 1

@@ -70,6 +70,7 @@ class Router:
         self._by_id = {card.id: card for card in self.cards}
         self._judge = judge or (None if profile is None else _judge_of(profile, self._by_id))
         self._objectives = tuple(routing.objectives)
+        self._own = {key.name: key.objective for key in settings.keys if routing.enabled and key.objective}
         self._default = default_model_of(settings)
         self._all_in_order = self._with_all((self._default,))
         self._weights = weights_by_strategy(routing)
@@ -80,8 +81,8 @@ class Router:
     def decide(self, request: Request, signals: Signals, world: World) -> Plan:
         """The ranked plan, with a reason for every place in it.
 
-        1. Name: `auto` is every model; an alias or id pins one; an objective is a way to choose; OpenAI's audio names
-           mean `auto` on their endpoints.
+        1. Name: `auto` is every model, chosen as the key's objective says, if it has one; an alias or id pins one; an
+           objective is a way to choose; OpenAI's audio names mean `auto` on their endpoints.
         2. Gates: each deployment passes all of `filters.GATES` or is rejected by the first it fails. Where nobody
            passes and an open breaker is all that stops some, those are the last resort, oldest failure first.
         3. Scores: the weighted mean of `scores.TERMS`, under the strategy that the request, else the settings, name.
@@ -93,7 +94,7 @@ class Router:
 
         With `routing.enabled: false`, `auto` is the default model, the others its fallbacks in the file's order.
         """
-        named = read_name(request.model, request.kind, self._by_id, self._aliases, self._objectives)  # 1
+        named = self.named(request)  # 1
         objective = self._routing.objectives.get(named.objective)
         request = request if objective is None else limited(request, objective)
         strategy = request.limits.strategy or self._routing.strategy
@@ -124,6 +125,14 @@ class Router:
         reason = f"{self._preamble(named, strategy, is_off)} {reason} {_why_led(ranked, teams)}".strip()
         plan = Plan(candidates=ranked, rejected=rejected, strategy=strategy, reason=reason)
         return plan if named.model_id else self._explored(plan, request, world)  # 6
+
+    def named(self, request: Request) -> Named:
+        """What its model means. Whose key has an objective need not name it; a strategy of the request's own wins."""
+        named = read_name(request.model, request.kind, self._by_id, self._aliases, self._objectives)
+        own = self._own.get(request.tenant)
+        if own is None or named.model_id or named.objective or request.limits.strategy or not named.is_known:
+            return named
+        return Named(objective=own, why=f"Chosen as `{own}` says, the objective of the key `{request.tenant}`.")
 
     def what_if(self, request: Request, signals: Signals, world: World) -> tuple[WhatIf, ...]:
         """What would have changed the decision. Costs a few decisions: for explanations only."""
