@@ -26,8 +26,8 @@ Patience = Callable[[float], float]
 
 
 class Fleet(Protocol):
-    """Grants leases; hears how the call went. `can_serve_now` is advice: ready, its breaker closed, a slot free; so is
-    `turn_in_s`: how long one more want would wait, or the last that does. `patience` ends a wait by what it raises."""
+    """Grants leases; hears how the call went. `patience` ends a wait in line by what it raises. `turn_in_s` is advice:
+    how long one more would wait, or the last that does; 0 where it would be granted at once, and it is well."""
 
     def lease(
         self, deployment_id: str, deadline_s: float, patience: Patience | None = None
@@ -42,7 +42,6 @@ class Fleet(Protocol):
         is_overload: bool = False,
         is_late: bool = False,
     ) -> None: ...
-    def can_serve_now(self, deployment_id: str) -> bool: ...
     def turn_in_s(self, deployment_id: str, *, is_last_in_line: bool = False) -> float: ...
 
 

@@ -194,13 +194,13 @@ class Walk:
     def _hedge_after_s(self, request: Request, candidate: Candidate) -> float | None:
         """How much silence calls for a rival; None: none is called, for the wait would be for a load, or is unknown."""
         retry, fleet = self._own.retry, self._own.fleet
-        if not retry.hedge or request.has_tools or not fleet.can_serve_now(candidate.deployment_id):
+        if not retry.hedge or request.has_tools or fleet.turn_in_s(candidate.deployment_id):
             return None
         return retry.hedge_after_s or self._own.latencies.slow_s(candidate.deployment_id)
 
     def _rival(self, candidate: Candidate) -> Call | None:
         has_budget = len(self._attempts) + 2 <= self._own.retry.max_attempts
-        is_free = self._own.fleet.can_serve_now(candidate.deployment_id)
+        is_free = not self._own.fleet.turn_in_s(candidate.deployment_id)
         return Call(self._own.clock, candidate) if has_budget and is_free else None
 
     def _won(self, call: Call, reply: Reply) -> Reply:

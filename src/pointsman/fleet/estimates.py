@@ -3,7 +3,9 @@
 Knows: one deployment's facts. Does not know: who else wants memory; a wait for room is not in these figures.
 """
 
+from pointsman.fleet.breaker import mode_at
 from pointsman.fleet.values import Deployment, Phase, Rules
+from pointsman.types import Breaker
 
 LOAD_OVERHEAD_S = 0.7
 LOAD_BYTES_PER_S = 300e6
@@ -51,6 +53,14 @@ def is_steady(d: Deployment, now_s: float) -> bool:
     return d.breaker.open_until_s is None and (
         d.phase in (Phase.READY, Phase.ASLEEP) or (d.phase is Phase.COLD and (d.may_hurry or d.retry_at_s <= now_s))
     )
+
+
+def turn_in_s(d: Deployment, now_s: float, *, is_last_in_line: bool = False) -> float:
+    """Until one more call could be made, or the last that waits can: 0 where at once, and it is well."""
+    is_free = d.phase is Phase.READY and d.closing is None and not d.queue and d.in_flight < d.slots
+    if is_free and mode_at(d.breaker, now_s) in (Breaker.CLOSED, Breaker.FORCED_CLOSED):
+        return 0.0
+    return slot_in_s(d, now_s, is_last_in_line=is_last_in_line)
 
 
 def slot_in_s(d: Deployment, now_s: float, *, is_last_in_line: bool = False) -> float:

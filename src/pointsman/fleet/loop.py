@@ -20,8 +20,7 @@ from msgspec.structs import replace
 
 from pointsman.clock import Clock
 from pointsman.errors import DeadlineExceeded, PointsmanError, Refused
-from pointsman.fleet.breaker import mode_at
-from pointsman.fleet.estimates import slot_in_s
+from pointsman.fleet.estimates import turn_in_s
 from pointsman.fleet.events import (
     Configure,
     Drain,
@@ -140,19 +139,10 @@ class Fleet:
         self._surveyor.look_before_a_want(deployment_id, self._writer.state)
         return _Leasing(self._writer, self._clock, self._loader.running, deployment_id, deadline_s, patience)
 
-    def can_serve_now(self, deployment_id: str) -> bool:
-        """Whether a lease would be granted at once and the deployment is well: advice, as everything read here is."""
-        d, now_s = self._writer.state.deployments.get(deployment_id), self._clock.now()
-        if d is None or d.phase is not Phase.READY or d.closing is not None or d.queue or d.in_flight >= d.slots:
-            return False
-        return mode_at(d.breaker, now_s) in (Breaker.CLOSED, Breaker.FORCED_CLOSED)
-
     def turn_in_s(self, deployment_id: str, *, is_last_in_line: bool = False) -> float:
-        """How long one more want would wait, or the last that does; a guess. 0 where `can_serve_now`."""
-        if not is_last_in_line and self.can_serve_now(deployment_id):
-            return 0.0
+        """How long one more want would wait, or the last that does; a guess; 0 where at once, and it is well."""
         d = self._writer.state.deployments.get(deployment_id)
-        return INFINITY if d is None else slot_in_s(d, self._clock.now(), is_last_in_line=is_last_in_line)
+        return INFINITY if d is None else turn_in_s(d, self._clock.now(), is_last_in_line=is_last_in_line)
 
     def report(
         self,
@@ -202,16 +192,7 @@ class Fleet:
         life = self._writer.known(deployment_id).life
         self._writer.apply(Unload(at_s=self._clock.now(), deployment_id=deployment_id))
 
-        def is_over(state: State) -> bool:
-            d = state.deployments.get(deployment_id)
-            return (
-                d is None
-                or d.life != life
-                or not d.is_resident
-                or (d.phase is not Phase.STOPPING and d.closing is None)
-            )
-
-        await self._writer.until(is_over)
+        await self._writer.until(lambda state: _has_left(state.deployments.get(deployment_id), life))
         return self._view_of(deployment_id)
 
     async def rest(self, deployment_id: str) -> DeploymentView:
