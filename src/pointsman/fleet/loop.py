@@ -442,6 +442,13 @@ def _why_awake(d: Deployment) -> str:
     return "somebody waits for it" if d.can_sleep else "its engine cannot sleep"
 
 
+def _has_left(d: Deployment | None, life: int) -> bool:
+    """Whether that life of it is over, or nobody means to end it any more."""
+    if d is None or d.life != life or not d.is_resident:
+        return True
+    return d.phase is not Phase.STOPPING and d.closing is None
+
+
 def _error(refusal: Refuse) -> PointsmanError:
     if refusal.code == "deadline_exceeded":
         return DeadlineExceeded(refusal.why)
