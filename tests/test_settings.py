@@ -164,7 +164,7 @@ REFUSED = [
     ("aliases: {b: c}\n", 1, "aliases.b: there is no model `c`; models are a"),
     ("aliases: {a: a}\n", 1, "aliases.a: a model has this id (models[0]); choose another name"),
     ("aliases: {auto: a}\n", 1, "aliases.auto: `auto` is the router's own name; choose another"),
-    ("aliases: {'a b': a}\n", 1, "aliases.a b: must be letters, digits and any of . _ : -, not `a b`"),
+    ("aliases: {'a b': a}\n", 1, "aliases.a b: must be letters, digits and any of . _ : - /, not `a b`"),
     (
         "routing: {default_model: aa}\n",
         1,

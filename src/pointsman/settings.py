@@ -21,7 +21,7 @@ from pointsman import settings_words as words
 from pointsman.errors import ConfigError
 from pointsman.settings_access import AdmissionSettings, KeySettings, MediaSettings
 from pointsman.settings_bandit import BanditSettings
-from pointsman.settings_base import LABELS, Hardness, Id, Label, Section, Share, Url, Variable, Words
+from pointsman.settings_base import LABELS, Alias, Hardness, Id, Label, Section, Share, Url, Variable, Words
 from pointsman.settings_cache import CacheSettings, SemanticSettings
 from pointsman.settings_experiments import ExperimentSettings, GuardSettings, misplaced
 from pointsman.settings_file import KeyPath
@@ -245,7 +245,7 @@ class RoutingSettings(Section):
     objectives: Mapping[Id, Objective] = Field(
         {}, description="Name → a way to choose, to be named as `model`: `thrifty: {strategy: cost}`."
     )
-    use_cases: Mapping[Label, tuple[Id, ...]] = Field(
+    use_cases: Mapping[Label, tuple[Alias, ...]] = Field(
         {}, description="Use case or agent intent → models in order of preference: the use-case matrix."
     )
     fallbacks: Mapping[Id, tuple[Id, ...]] = Field(
@@ -295,7 +295,7 @@ class Settings(Section):
     hub_url: Url | None = Field(
         None, description="Hub that `source.hub` means; default: the variable `HF_ENDPOINT`, else the public hub."
     )
-    aliases: Mapping[Id, Id] = Field({}, description="Name → model id.")
+    aliases: Mapping[Alias, Id] = Field({}, description="Name, such as ORG/NAME → model id.")
     models: tuple[Model, ...] = Field(description="The models, in order of preference where nothing else decides.")
 
     def cache_path(self) -> Path:

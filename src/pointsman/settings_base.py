@@ -37,6 +37,12 @@ def _url(value: str) -> str:
 
 
 Id = Annotated[str, *words.matching(r"[A-Za-z0-9][A-Za-z0-9._:-]*", "be letters, digits and any of . _ : -")]
+Alias = Annotated[
+    str,
+    *words.matching(
+        r"[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*", "be letters, digits and any of . _ : - /"
+    ),
+]
 Label = Annotated[str, *words.one_of(LABELS)]
 Hardness = Annotated[Complexity, BeforeValidator(_hardness, json_schema_input_type=ComplexityName)]
 Language = Annotated[str, *words.matching(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", "be a language code such as en or hi")]

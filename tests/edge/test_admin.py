@@ -371,6 +371,14 @@ def test_an_alias_moves_when_the_new_model_is_ready(tmp_path: Path) -> None:
     ]
 
 
+def test_an_alias_may_be_a_name_of_several_parts(tmp_path: Path) -> None:
+    async def scene(yard: Yard) -> None:
+        assert (await yard.ask("PUT", "/aliases/org/name", put("large"))).body["alias"] == "org/name"
+        assert (await yard.ask("POST", "/models/org/name/load")).body["model"] == "large"
+
+    assert play(tmp_path, scene).office.settings.aliases["org/name"] == "large"
+
+
 def test_a_failed_load_leaves_the_alias_as_it_is(tmp_path: Path) -> None:
     async def scene(yard: Yard) -> None:
         yard.backends["large"].starts.extend([ScriptedStart(after_s=0.02, error="large: no such weights")] * 9)
@@ -437,6 +445,8 @@ def test_what_is_under_way_ends_with_the_server(tmp_path: Path) -> None:
         ("PUT", "/aliases/new", b"{", 400, "invalid_json", "JSON"),
         ("PUT", "/aliases/new", put("x" * 70_000), 413, "request_too_large", "65536"),
         ("PUT", "/aliases/a%20b", put("tiny"), 400, "invalid_value", "name"),
+        ("PUT", "/aliases/a/../b", put("tiny"), 400, "invalid_value", "name"),
+        ("PUT", "/aliases/a//b", put("tiny"), 400, "invalid_value", "name"),
     ],
 )
 def test_refusals(tmp_path: Path, method: str, target: str, body: bytes, status: int, code: str, said: str) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import openai
+import pytest
 
 from pointsman.settings import parse
 from pointsman.testing.serving import serving
@@ -55,5 +57,28 @@ def test_callers_go_over_to_the_new_model_without_a_gap(tmp_path: Path) -> None:
             async with session.get(f"{url}/v1/models/mine") as answer:
                 assert (await answer.json())["alias_of"] == "new"
             assert app.settings.aliases == {"mine": "new"}
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_model_answers_to_the_name_a_hub_gives_it(tmp_path: Path) -> None:
+    name = "Qwen/Qwen2.5-7B-Instruct"
+
+    async def run() -> None:
+        async with FaultUpstream() as upstream:
+            tree = json.loads(file(upstream, tmp_path)) | {"aliases": {name: "old"}}
+            tree["routing"] = {"use_cases": {"general": [name, "new"]}}
+            async with (
+                serving(parse(json.dumps(tree))) as (_, url),
+                openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+            ):
+                said = await client.chat.completions.create(model=name, messages=[{"role": "user", "content": "Hello"}])
+                assert (said.model_extra or {})["x-routing-metadata"]["model_id"] == "old"
+                assert (await client.models.retrieve(name)).to_dict()["alias_of"] == "old"
+                assert name in [model.id async for model in client.models.list()]
+                listed = await client.get("/models/", cast_to=dict[str, Any])
+                assert listed["object"] == "list"
+                with pytest.raises(openai.NotFoundError, match="no model `Qwen/nobody`"):
+                    await client.models.retrieve("Qwen/nobody")
 
     asyncio.run(asyncio.wait_for(run(), 60))

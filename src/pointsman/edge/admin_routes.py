@@ -18,7 +18,7 @@ from pointsman.types import Value
 
 JSON = "application/json"
 MAX_BODY_BYTES = 64 * 1024
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
+ALIAS = r"^[A-Za-z0-9][A-Za-z0-9._:-]*(/[A-Za-z0-9][A-Za-z0-9._:-]*)*$"
 TAG = "fleet"
 WAIT = Query(ge=0, le=3600, description="Wait so long for it to be done; then answer 202, and it goes on.")
 Name = Annotated[str, Path(description="A model's id, an alias of it, or the id of one of its deployments")]
@@ -108,7 +108,7 @@ def _add_reading(router: APIRouter, admin: Admin) -> None:
     async def model(name: Name) -> Response:
         return _json({"object": "list", "data": [_row(row) for row in await admin.model(name)]})
 
-    @router.get("/models/{name}/logs", summary="The last lines its child wrote, without secrets; plain text")
+    @router.get("/models/{name:path}/logs", summary="The last lines its child wrote, without secrets; plain text")
     async def logs(
         name: Name,
         lines: Annotated[int, Query(ge=1, le=10_000)] = 100,
@@ -118,14 +118,14 @@ def _add_reading(router: APIRouter, admin: Admin) -> None:
 
 
 def _add_change(router: APIRouter, admin: Admin, action: Action, summary: str) -> None:
-    @router.post(f"/models/{{name}}/{action}", summary=summary, name=action.value, responses=LATER)
+    @router.post(f"/models/{{name:path}}/{action}", summary=summary, name=action.value, responses=LATER)
     async def change(request: WebRequest, name: Name, wait_s: Wait = DEFAULT_WAIT_S) -> Response:
         return _answer(await admin.change(action, name, wait_s, _who(request)))
 
 
 def _add_breakers(router: APIRouter, admin: Admin) -> None:
     @router.post(
-        "/models/{name}/breaker",
+        "/models/{name:path}/breaker",
         summary="Force a model's breakers open (nobody calls it) or closed (however it fails), or end that",
         openapi_extra=BREAKER_BODY,
     )
@@ -140,14 +140,14 @@ def _add_aliases(router: APIRouter, admin: Admin) -> None:
         return _json({"object": "list", "data": [_alias(row) for row in admin.aliases()]})
 
     @router.put(
-        "/aliases/{name}",
+        "/aliases/{name:path}",
         summary="Load a model, then let the alias mean it",
         responses=LATER,
         openapi_extra=ALIAS_BODY,
     )
     async def point(
         request: WebRequest,
-        name: Annotated[str, Path(pattern=NAME, description="A new alias, or one there is")],
+        name: Annotated[str, Path(pattern=ALIAS, description="A new alias, or one there is")],
         wait_s: Wait = DEFAULT_WAIT_S,
     ) -> Response:
         body = await _body(request, AliasBody, '{"model": "ID"}')
