@@ -40,6 +40,7 @@ from pointsman.edge.site import Site, build_site
 from pointsman.encoder.e5 import E5
 from pointsman.encoder.service import SecondStage
 from pointsman.errors import PointsmanError
+from pointsman.experiments.build import company_of
 from pointsman.experiments.controller import Experiments
 from pointsman.experiments.course import Change as ExperimentChange
 from pointsman.experiments.course import Experiment
@@ -182,7 +183,8 @@ class App:
             metrics.changed(change.experiment, change.event)
             self._newsroom.hear_experiment(change)
 
-        found = Experiments(self.clock, settings.cache_path() / EXPERIMENTS_FILE, hear)
+        company = company_of(settings, self.clock, self._newsroom.hear_company)
+        found = Experiments(self.clock, settings.cache_path() / EXPERIMENTS_FILE, hear, company)
         metrics = ExperimentMetrics(self._metrics.registry, lambda: (row_of(one) for one in found.standings()))
         if found.problem:
             message = f"experiments begin anew, their file is ignored: {found.problem}"
@@ -305,6 +307,8 @@ class App:
             stack.push_async_callback(self._library.close)
             await stack.enter_async_context(self.reloader)
             await stack.enter_async_context(self.admin)
+            stack.push_async_callback(self.experiments.close)
+            await self.experiments.meet()
             jobs = await stack.enter_async_context(Jobs())
             jobs.begin(self.learn_sizes(self.settings.models), "sizes")
             jobs.begin(self.experiments.watch(), "experiments")

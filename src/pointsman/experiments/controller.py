@@ -4,9 +4,9 @@ Knows: which experiment an outcome belongs to, where the state is kept. Does not
 reads its changes (`hear`).
 
 Invariants: hearing takes microseconds and never blocks; a decision is in force for the next request; state survives a
-restart, as of its last change or at most SAVE_S before; an unreadable file costs the evidence, never the start. Each
-gateway decides on the requests that it answered itself: two replicas that share the traffic draw the same arms, yet
-each moves its own ratio, and may do so at another moment.
+restart, as of its last change or at most SAVE_S before; an unreadable file costs the evidence, never the start.
+Gateways that share a store (`company`) tell each other every LOOK_S what they counted and decided; one without decides
+on the requests that it answered itself.
 """
 
 import asyncio
@@ -14,15 +14,17 @@ import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from pointsman.clock import Clock
 from pointsman.errors import RequestError
 from pointsman.experiments.course import Change, Course, Experiment, Point
-from pointsman.experiments.verdict import Evidence, Status
+from pointsman.experiments.verdict import Arm, Evidence, Status
+from pointsman.experiments.word import decode, encode
 from pointsman.policy.experiments import SMALL_LARGE, SWITCHBACK, arms_of
 from pointsman.settings_experiments import ExperimentSettings
 from pointsman.types import Outcome, Value
@@ -35,7 +37,8 @@ MILLION = 1e6
 
 
 class Standing(Value, frozen=True):
-    """One experiment as `GET /v1/experiments` shows it."""
+    """One experiment as `GET /v1/experiments` shows it. `evidence`: of all gateways that hear each other;
+    `requests_here`, `verdicts_here`: of the control and the treatment, at this one."""
 
     name: str
     kind: str
@@ -53,23 +56,44 @@ class Standing(Value, frozen=True):
     rollback_above: float
     began_unix_s: float
     late_verdicts: int
+    requests_here: tuple[int, int]
+    verdicts_here: tuple[int, int]
     evidence: Evidence
     history: tuple[Point, ...]
     changes: tuple[Change, ...]
 
 
 class _File(msgspec.Struct):
+    """`gateway`: whose counts these are, where several share a store."""
+
     version: int = VERSION
+    gateway: str = ""
     courses: dict[str, Course] = msgspec.field(default_factory=dict)
+
+
+class Company(Protocol):
+    """Where gateways hear each other. `me`: a name that no other has."""
+
+    me: str
+
+    async def meet(self, words: Mapping[str, bytes]) -> Mapping[str, Sequence[bytes]] | None:
+        """Say a word by each name, and hear everybody's, ours too; None: nobody is heard."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Experiments:
     """A sink of the ledger and of feedback. `prices`: model → cost of a million tokens; `hear`: of every change."""
 
-    def __init__(self, clock: Clock, path: Path | None, hear: Callable[[Change], None]) -> None:
+    def __init__(
+        self, clock: Clock, path: Path | None, hear: Callable[[Change], None], company: Company | None = None
+    ) -> None:
         self._clock = clock
         self._path = path
         self._hear = hear
+        self._company = company
+        self._told: Mapping[str, Sequence[bytes]] | None = None
         self._prices: Mapping[str, float] = {}
         self._running: dict[str, Experiment] = {}
         self._trials: tuple[Trial, ...] = ()
@@ -143,26 +167,50 @@ class Experiments:
 
     # What is done.
 
-    def look(self) -> None:
-        """Decide every experiment by what is known now."""
-        now_unix_s = self._clock.unix()
+    def look(self) -> bool:
+        """Decide every experiment by what is known now. Whether anything was decided."""
+        now_unix_s, is_decided = self._clock.unix(), False
         for one in self._running.values():
             while (change := one.look(now_unix_s)) is not None:
                 self._changed(change)
                 self._refresh()
+                is_decided = True
+        return is_decided
 
     def mark(self) -> None:
         """Keep a point of each confidence sequence, where one is due."""
         for one in self._running.values():
             one.mark()
 
+    async def meet(self) -> None:
+        """Tell the other gateways how it goes here, hear how it goes there, and follow the foremost."""
+        if self._company is None or not self._running:
+            return
+        running = {f"{name}:{one.course.fingerprint}": one for name, one in self._running.items()}
+        told = await self._company.meet({name: encode(one.word()) for name, one in running.items()})
+        if told is None:
+            for one in running.values():
+                one.alone()
+        elif told != self._told:
+            self._is_dirty = True
+            now_unix_s = self._clock.unix()
+            for name, one in running.items():
+                if self._running.get(one.settings.name) is not one:
+                    continue  # a reload came between
+                for change in one.heard(decode(told[name]), now_unix_s):
+                    self._changed(change)
+            self._refresh()
+        self._told = told
+
     async def watch(self) -> None:
-        """Look, mark, save, for as long as the server runs."""
+        """Meet, look, mark, save, for as long as the server runs."""
         while True:
             await self._clock.sleep(LOOK_S)
+            await self.meet()
             if not self._is_dirty:
                 continue
-            self.look()
+            if self.look():
+                await self.meet()  # a rollback is told at once
             self.mark()
             if self._clock.now() - self._saved_s >= SAVE_S:
                 await asyncio.to_thread(self.write, self._encoded())
@@ -217,13 +265,18 @@ class Experiments:
         except (OSError, ValueError) as error:
             self.problem = f"{self._path}: {type(error).__name__}: {error}"
             return {}
-        return file.courses if file.version == VERSION else {}
+        if file.version != VERSION:
+            return {}
+        if self._company is not None and file.gateway != self._company.me:
+            for course in file.courses.values():  # told already, by who counted it
+                course.control, course.treatment = Arm(), Arm()
+        return file.courses
 
     def _encoded(self) -> bytes:
         self._is_dirty, self._saved_s = False, self._clock.now()
-        return msgspec.json.encode(
-            _File(courses=self._kept | {name: one.course for name, one in self._running.items()})
-        )
+        me = self._company.me if self._company else ""
+        courses = self._kept | {name: one.course for name, one in self._running.items()}
+        return msgspec.json.encode(_File(gateway=me, courses=courses))
 
     def write(self, data: bytes | None = None) -> None:
         """To disk, whole or not at all. Blocks; from any thread, with what `data` holds, else as it is now."""
@@ -235,6 +288,12 @@ class Experiments:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(self._path)
+
+    async def close(self) -> None:
+        """Say the last word, and drop the connections."""
+        if self._company is not None:
+            await self.meet()
+            await self._company.close()
 
     def __repr__(self) -> str:
         return f"Experiments({', '.join(repr(one) for one in self._running.values()) or 'none'})"
@@ -259,6 +318,8 @@ def _standing(one: Experiment) -> Standing:
         rollback_above=settings.rollback_above,
         began_unix_s=course.began_unix_s,
         late_verdicts=course.late,
+        requests_here=(course.control.requests, course.treatment.requests),
+        verdicts_here=(course.control.quality.n, course.treatment.quality.n),
         evidence=one.evidence(),
         history=tuple(course.history),
         changes=tuple(course.changes),

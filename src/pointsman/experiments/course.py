@@ -5,16 +5,19 @@ experiments. What is kept over a restart is a `Course`; the rest follows from th
 
 Invariants: a step of a rollout counts only requests that arrived during it, so a late verdict on an earlier step
 changes nothing; once rolled back, the evidence stays as it was and the treatment gets nothing until an operator says
-otherwise; every change of the ratio is a `Change` with its evidence.
+otherwise; every change of the ratio is a `Change` with its evidence. Among gateways that hear each other, what is
+decided rests on what all of them counted, and what one has decided the others do.
 """
 
 import hashlib
 import math
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from pointsman.experiments.verdict import SETTLED, Arm, Evidence, Finding, Patience, Rules, Status, evidence_of, judge
 from pointsman.experiments.windows import Window, Windows
+from pointsman.experiments.word import Word
 from pointsman.policy.experiments import SHADOW, SWITCHBACK, arms_of, window_arm
 from pointsman.settings_experiments import ExperimentSettings
 from pointsman.types import Outcome, Value
@@ -24,6 +27,8 @@ from pointsman.types_trial import Trial
 MOST_CHANGES, MOST_POINTS = 100, 400
 COUNTED = frozenset({"success", "error"})
 """Refusals and what callers did wrong say nothing of a model."""
+MOVES = frozenset({"started", "step", "ratio", "rolled_back"})
+"""Events that a ratio may change by."""
 
 
 class Change(Value, frozen=True):
@@ -54,7 +59,8 @@ class Point(Value, frozen=True):
 class Course(msgspec.Struct):
     """All that is remembered. `step`: of the rollout, −1 before its first; `began_unix_s`: of the step.
 
-    `late`: verdicts on requests from before it; `rollbacks`: so many, ever.
+    `late`: verdicts on requests from before it; `rollbacks`: so many, ever; `orders`, `pauses`: how often operators set
+    the ratio, and paused or resumed. `control`, `treatment`: what this gateway has counted.
     """
 
     fingerprint: str
@@ -66,6 +72,8 @@ class Course(msgspec.Struct):
     is_paused: bool = False
     late: int = 0
     rollbacks: int = 0
+    orders: int = 0
+    pauses: int = 0
     control: Arm = msgspec.field(default_factory=Arm)
     treatment: Arm = msgspec.field(default_factory=Arm)
     changes: list[Change] = msgspec.field(default_factory=list)
@@ -85,6 +93,7 @@ class Experiment:
         self.rules = Rules.of(settings)
         self._patience = Patience()
         self._windows = Windows(settings.window_s) if settings.kind == SWITCHBACK else None
+        self._together: tuple[Arm, Arm] | None = None
         own = fingerprint_of(settings)
         if course is not None and course.fingerprint == own:
             self.course = course
@@ -116,7 +125,11 @@ class Experiment:
         )
 
     def evidence(self) -> Evidence:
-        return evidence_of(self.rules, self.course.control, self.course.treatment)
+        return evidence_of(self.rules, *self._arms())
+
+    def _arms(self) -> tuple[Arm, Arm]:
+        """What all gateways have counted that hear each other; else this one."""
+        return self._together or (self.course.control, self.course.treatment)
 
     # What is heard.
 
@@ -179,7 +192,7 @@ class Experiment:
                 window.into(course.treatment if self._is_treatment(arm) else course.control)
         if course.is_paused or course.status is Status.ROLLED_BACK:
             return None
-        found = judge(self.rules, course.status, course.control, course.treatment, self._patience)
+        found = judge(self.rules, course.status, *self._arms(), self._patience)
         return self._act(found, now_unix_s) if found.status is not course.status else None
 
     def _act(self, found: Finding, now_unix_s: float) -> Change:
@@ -195,6 +208,7 @@ class Experiment:
 
     def ratio(self, ratio: float, now_unix_s: float, who: str) -> Change:
         """An operator sets the share: another question, so the evidence starts anew; a rollout goes on from there."""
+        self.course.orders += 1
         self.course.step = sum(share <= ratio for share in self.settings.rollout) - 1
         return self._restart(ratio, now_unix_s, "ratio", "operator", f"asked from {who}", self.evidence())
 
@@ -205,15 +219,75 @@ class Experiment:
     def pause(self, now_unix_s: float, who: str, is_paused: bool) -> Change:
         """Nobody is assigned, nothing is decided, for as long as it is paused."""
         self.course.is_paused = is_paused
+        self.course.pauses += 1
         event = "paused" if is_paused else "resumed"
         return self._note(now_unix_s, event, "operator", f"asked from {who}", self.course.ratio)
 
     def mark(self) -> None:
         """Keep a point of the confidence sequence; ever rarer, so that all of it fits."""
-        history, n = self.course.history, self.course.control.quality.n + self.course.treatment.quality.n
+        history, n = self.course.history, sum(arm.quality.n for arm in self._arms())
         due = max(10, math.ceil(history[-1].verdicts * 1.03)) if history else 10
         if n >= due and len(history) < MOST_POINTS and (loss := self.evidence().loss) is not None:
             history.append(Point(verdicts=n, loss=loss.value, low=loss.low, high=loss.high))
+
+    # What other gateways say.
+
+    def word(self) -> Word:
+        """How it goes here. A switchback's turns are one observation each, on every gateway: they cannot be added."""
+        course, is_added = self.course, self._windows is None
+        moves = (change for change in reversed(course.changes) if change.event in MOVES)
+        last = next(moves, course.changes[-1])
+        return Word(
+            orders=course.orders,
+            is_rolled_back=course.status is Status.ROLLED_BACK,
+            step=course.step,
+            ratio=course.ratio,
+            pauses=course.pauses,
+            is_paused=course.is_paused,
+            rollbacks=course.rollbacks,
+            event=last.event,
+            by=last.by,
+            why=last.why,
+            control=course.control if is_added else Arm(),
+            treatment=course.treatment if is_added else Arm(),
+        )
+
+    def heard(self, words: Sequence[Word], now_unix_s: float) -> Iterator[Change]:
+        """Go where the foremost gateway is, and count what all of them have counted there, this one too."""
+        if not words:
+            return
+        course, first = self.course, max(words, key=lambda word: word.rank)
+        if first.rank > self.word().rank:
+            yield self._follow(first, now_unix_s)
+        course.rollbacks = max(course.rollbacks, *(word.rollbacks for word in words))
+        paused = max(words, key=lambda word: (word.pauses, word.is_paused))
+        if (paused.pauses, paused.is_paused) > (course.pauses, course.is_paused):
+            change = self.pause(now_unix_s, "another gateway", is_paused=paused.is_paused)
+            course.pauses = paused.pauses
+            yield change
+        if self._windows is None:
+            self._together = Arm(), Arm()
+            for word in words:
+                if word.is_of(course.orders, course.step):
+                    self._together[0].join(word.control)
+                    self._together[1].join(word.treatment)
+        self._patience.forget()
+
+    def alone(self) -> None:
+        """Nobody is heard: go on by what was counted here."""
+        if self._together is not None:
+            self._together = None
+            self._patience.forget()
+
+    def _follow(self, word: Word, now_unix_s: float) -> Change:
+        course, why, evidence = self.course, f"{word.why} (on another gateway)", self.evidence()
+        is_elsewhere = not word.is_of(course.orders, course.step)
+        course.orders, course.step = word.orders, word.step
+        if not word.is_rolled_back:
+            return self._restart(word.ratio, now_unix_s, word.event, word.by, why, evidence)
+        if is_elsewhere:
+            course.control, course.treatment, course.history = Arm(), Arm(), []
+        return self._roll_back("elsewhere", why, now_unix_s, word.by)
 
     def _roll_back(self, on: str, why: str, now_unix_s: float, by: str) -> Change:
         course, before, evidence = self.course, self.course.ratio, self.evidence()
@@ -225,6 +299,7 @@ class Experiment:
         course, before = self.course, self.course.ratio
         course.ratio, course.status, course.why = ratio, Status.COLLECTING, ""
         course.began_unix_s, course.control, course.treatment, course.history = now_unix_s, Arm(), Arm(), []
+        self._together = None
         self._patience.forget()
         if self._windows is not None:
             self._windows.clear()

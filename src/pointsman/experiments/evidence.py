@@ -59,6 +59,11 @@ class Tally(msgspec.Struct):
             if not self.counts[level]:
                 del self.counts[level]
 
+    def join(self, other: "Tally") -> None:
+        """Count what another has counted, too."""
+        for level, times in other.counts.items():
+            self.add(level / LEVELS, times)
+
     @property
     def mean(self) -> float:
         """0 before the first outcome."""
@@ -84,6 +89,15 @@ class Moments(msgspec.Struct):
         self.n += 1
         self.mean += step / self.n
         self.squares += step * (math.log(value) - self.mean)
+
+    def join(self, other: "Moments") -> None:
+        """Both together (Chan, Golub, LeVeque 1979)."""
+        n = self.n + other.n
+        if other.n:
+            step = other.mean - self.mean
+            self.squares += other.squares + step * step * self.n * other.n / n
+            self.mean += step * other.n / n
+        self.n = n
 
     @property
     def typical(self) -> float:

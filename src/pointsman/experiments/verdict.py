@@ -61,6 +61,14 @@ class Arm(msgspec.Struct):
     latency_s: Moments = msgspec.field(default_factory=Moments)
     cost: Moments = msgspec.field(default_factory=Moments)
 
+    def join(self, other: "Arm") -> None:
+        """Count what another gateway has counted, too."""
+        self.requests += other.requests
+        self.quality.join(other.quality)
+        self.errors.join(other.errors)
+        self.latency_s.join(other.latency_s)
+        self.cost.join(other.cost)
+
 
 class Rules(Value, frozen=True):
     """Thresholds, as the settings have them. `alpha_quality` is two-sided; each guard has `alpha_guard`."""

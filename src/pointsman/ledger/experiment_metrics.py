@@ -17,7 +17,8 @@ STATUSES = ("collecting", "review", "passed", "better", "rolled_back")
 
 
 class ExperimentRow(NamedTuple):
-    """One experiment. `arms`: (arm, requests, verdicts, quality); `loss`: estimate and both bounds, where known."""
+    """One experiment. `arms`: (arm, requests and verdicts of this gateway, quality of all that share a store); `loss`:
+    estimate and both bounds, where known."""
 
     name: str
     status: str

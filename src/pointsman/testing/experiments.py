@@ -1,4 +1,7 @@
-"""Outcomes and verdicts of an experiment's arms, everything unsaid at its most ordinary."""
+"""Outcomes and verdicts of an experiment's arms, everything unsaid at its most ordinary; and a place
+for gateways to meet without a store."""
+
+from collections.abc import Mapping
 
 from pointsman.types import Assignment, Attempt, Kind, Outcome, Plan, Usage
 from pointsman.types_feedback import Feedback, Judged
@@ -57,3 +60,32 @@ def judged(experiment: str, arm: str, value: float, received_unix_s: float, repl
 
 def _assignment(experiment: str, arm: str) -> Assignment:
     return Assignment(experiment=experiment, arm=arm, propensity=0.5)
+
+
+class Square:
+    """Where gateways of one process meet: what a shared store does, in memory. `is_open` false: it does not answer."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, dict[str, bytes]] = {}
+        self.is_open = True
+
+    def member(self, me: str) -> "Member":
+        return Member(self, me)
+
+
+class Member:
+    """One gateway's way there. Satisfies `Company`."""
+
+    def __init__(self, square: Square, me: str) -> None:
+        self.me = me
+        self._square = square
+
+    async def meet(self, words: Mapping[str, bytes]) -> dict[str, tuple[bytes, ...]] | None:
+        if not self._square.is_open:
+            return None
+        for name, word in words.items():
+            self._square.said.setdefault(name, {})[self.me] = word
+        return {name: tuple(word for _, word in sorted(self._square.said[name].items())) for name in words}
+
+    async def close(self) -> None:
+        """Nothing is held."""
