@@ -37,7 +37,7 @@ from pointsman.ledger.entry import Ledger
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.learner import Learner
 from pointsman.media.fetch import Fetcher
-from pointsman.policy.catalogue import cards_of
+from pointsman.policy.catalogue import cards_of, large_of
 from pointsman.policy.experiments import Assigner
 from pointsman.policy.quality import ProfileError, QualityProfile
 from pointsman.policy.router import Router
@@ -128,7 +128,7 @@ class Rooms:
         self.prepared = prepared
         self.names = names
         self.cards = cards_of(settings)
-        self.prices = Prices(self.cards, settings.ledger.baseline_model)
+        self.prices = Prices(self.cards, settings.ledger.baseline_model, large_of(settings))
         self.cache = cache
         self.fetcher = Fetcher(settings.media)
         self.present = Present(ground, names, learns=settings.routing.bandit.enabled)

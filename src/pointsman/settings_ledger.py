@@ -55,6 +55,6 @@ class LedgerSettings(Section):
     )
     baseline_model: Id | None = Field(
         None,
-        description='What costs are compared with, "always this one"; default: the dearest chat model, of equals the '
-        "largest.",
+        description='What costs and latencies are compared with, "always this one"; default: the dearest chat model, '
+        "where none has a price the large one of a small/large pair.",
     )

@@ -195,7 +195,6 @@ class ModelCard(Value, frozen=True):
     quality: tuple[tuple[str, float], ...] = ()
     cost_per_mtok: float = 0.0
     tokens_per_s: float = 0.0
-    size_bytes: int = 0
 
     def quality_for(self, label: str, default: float = 0.5) -> float:
         """The configured prior for an intent or use case, in [0, 1]."""

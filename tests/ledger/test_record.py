@@ -151,8 +151,9 @@ def test_a_row_survives_json() -> None:
 def test_the_baseline_is_the_dearest_chat_model() -> None:
     assert PRICES.baseline == "large"
     assert Prices(CARDS, baseline="small").baseline == "small"
-    free = [replace(card, cost_per_mtok=0.0, size_bytes=size) for card, size in zip(CARDS, (1, 2, 3), strict=True)]
-    assert Prices(free).baseline == "large"
+    free = [replace(card, cost_per_mtok=0.0) for card in CARDS]
+    assert (Prices(free).baseline, Prices(free, large="large").baseline) == ("", "large")
+    assert Prices(CARDS, large="small").baseline == "large"
     assert Prices(()).baseline == ""
 
 

@@ -29,11 +29,11 @@ class Spent(Value, frozen=True):
 
 class Prices:
     """Prices of the configured models; any other is free. `baseline`: the model all is compared with; default: the
-    dearest for chat, of equals the largest."""
+    dearest for chat, where none has a price the `large` one, if there is one."""
 
-    def __init__(self, cards: Iterable[ModelCard], baseline: str | None = None) -> None:
+    def __init__(self, cards: Iterable[ModelCard], baseline: str | None = None, large: str = "") -> None:
         by_id = {card.id: card for card in cards}
-        self.baseline = baseline or _dearest(by_id.values())
+        self.baseline = baseline or _dearest(by_id.values()) or large
         self._per_mtok = {name: card.cost_per_mtok for name, card in by_id.items()}
         self._compared = by_id[self.baseline].kinds if self.baseline in by_id else ()
 
@@ -55,9 +55,9 @@ class Prices:
 
 
 def _dearest(cards: Iterable[ModelCard]) -> str:
-    """Without prices the largest stands for the dearest; without either, nobody."""
-    chat = [card for card in cards if Kind.CHAT in card.kinds and (card.cost_per_mtok or card.size_bytes)]
-    return max(chat, key=lambda card: (card.cost_per_mtok, card.size_bytes)).id if chat else ""
+    """For chat; of equals the first. Empty where all are free."""
+    priced = [card for card in cards if Kind.CHAT in card.kinds and card.cost_per_mtok]
+    return max(priced, key=lambda card: card.cost_per_mtok).id if priced else ""
 
 
 def _gpu_s(outcome: Outcome) -> float:

@@ -46,14 +46,19 @@ def default_model_of(settings: Settings) -> str:
     routing = settings.routing
     if routing.default_model is not None:
         return routing.default_model
-    pair = next((one for one in settings.experiments if one.kind == "small_large"), None)
-    if pair is not None and not routing.enabled:
-        return pair.control
+    large = large_of(settings)
+    if large and not routing.enabled:
+        return large
     cards = cards_of(settings)
     return next((card.id for card in cards if Kind.CHAT in card.kinds and not card.requires), cards[0].id)
 
 
 def _card(model: Model) -> ModelCard:
+def large_of(settings: Settings) -> str:
+    """The large one of a small/large pair; empty where there is no pair."""
+    return next((one.control for one in settings.experiments if one.kind == "small_large"), "")
+
+
     defaults = DEFAULTS[model.backend]
     kinds = defaults.kinds if model.kinds is None else model.kinds
     inputs = _with(defaults.inputs, AUDIO, Kind.TRANSCRIPTION in kinds) if model.inputs is None else model.inputs
