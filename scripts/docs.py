@@ -50,6 +50,7 @@ BACKENDS: tuple[type[BaseModel], ...] = (
     settings.SttModel,
     settings.TtsModel,
     settings.OcrModel,
+    settings.E5Model,
     settings.OpenAiModel,
     settings.VllmModel,
     settings.TransformersModel,
@@ -100,7 +101,8 @@ class Reference:
             tag = self.schema["$defs"][model.__name__]["properties"]["backend"]["const"]
             base = managed if issubclass(model, settings.ManagedBase) else common
             yield f"\n### `backend: {tag}`\n\n{model.__doc__}\n"
-            yield self.of(model, (name for name in model.model_fields if name not in base and name != "backend"))
+            own = [name for name in model.model_fields if name not in base and name != "backend"]
+            yield self.of(model, own) if own else "No keys of its own."
         yield f"\n### `limits`\n\n{settings.ModelLimits.__doc__}\n"
         yield self.of(settings.ModelLimits, settings.ModelLimits.model_fields)
         yield f"\n### Source of weights\n\n{settings.Source.__doc__}\n"

@@ -38,7 +38,7 @@ def test_the_shipped_settings_are_the_embedded_default() -> None:
     shipped = load(ROOT / "pointsman.yaml", {})
     assert shipped.server.host == "127.0.0.1"
     assert shipped.server.port == 8001
-    assert {model.backend for model in shipped.models} == {"llama_cpp", "stt", "tts", "ocr"}
+    assert {model.backend for model in shipped.models} == {"llama_cpp", "stt", "tts", "ocr", "e5"}
     assert shipped.aliases["small"] == "smollm2-135m-instruct"
     assert all(source.packaged for model in shipped.models for _, source in sources_of(model))
 

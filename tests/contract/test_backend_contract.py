@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 from tests.contract.backend_cases import (
     CASES,
     CHECKPOINT,
+    E5_WEIGHTS,
     Case,
     each,
     each_managed,
@@ -417,7 +418,7 @@ def test_a_killed_gateway_leaves_no_process(case: Case, moment: str, tmp_path: P
         if moment == "ready":
             assert gateway.stdout.readline() == b"ready\n"
         else:
-            wait_until_it_loads(child.pid, str(weights.cache_dir), str(CHECKPOINT))
+            wait_until_it_loads(child.pid, str(weights.cache_dir), str(CHECKPOINT), E5_WEIGHTS)
         family = [child, *child.children(recursive=True)]
     finally:
         gateway.kill()

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -260,9 +260,34 @@ def test_tools_and_json_schema_pass_through(client: openai.OpenAI) -> None:
     assert set(json.loads(answer.choices[0].message.content or "")) == {"city"}
 
 
+def test_embeddings_are_there_once_asked_for(server: Server, client: openai.OpenAI) -> None:
+    """In the SDK's own encoding, which is base64; the model is loaded by the first who asks."""
+    told = server.get("/router/info")["deployments"]
+    assert next(view["state"] for view in told if view["id"] == "e5") == "cold"
+    questions = client.embeddings.create(model="auto", input=["Where is the train?", "गाड़ी कहाँ है?"])
+    passages = client.embeddings.create(
+        model="e5",
+        input=["The train is standing on platform seven.", "Bake the bread for an hour."],
+        encoding_format="float",
+        extra_body={"input_type": "passage"},
+    )
+    assert (questions.model_extra or {})["x-routing-metadata"]["model_id"] == "e5"
+    assert 0 < questions.usage.prompt_tokens == questions.usage.total_tokens
+    train, bread = (one.embedding for one in passages.data)
+    for question in (one.embedding for one in questions.data):
+        assert len(question) == len(train) == 384
+        assert dot(question, train) > dot(question, bread)
+    with pytest.raises(openai.BadRequestError, match="384"):
+        client.embeddings.create(model="auto", input="a", dimensions=256)
+
+
+def dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
 def test_the_documents_of_an_operator(server: Server) -> None:
     ids = {model["id"] for model in server.get("/v1/models")["data"]}
-    assert {"auto", "small", "large", "smollm2-135m-instruct", "stt", "tts", "ocr"} <= ids
+    assert {"auto", "small", "large", "smollm2-135m-instruct", "stt", "tts", "ocr", "e5"} <= ids
     assert server.get("/health")["status"] == "ok"
     paths = server.get("/openapi.json")["paths"]
     assert {"/v1/chat/completions", "/v1/audio/speech", "/health", "/v1/route"} <= set(paths)

@@ -10,6 +10,7 @@ from pointsman.backends import openai_http, transformers, vllm
 from pointsman.backends.base import Backend, Toolbox
 from pointsman.backends.command import Command
 from pointsman.backends.custom import custom
+from pointsman.backends.e5 import E5
 from pointsman.backends.external import patient
 from pointsman.backends.llama_cpp import LlamaCpp
 from pointsman.backends.llama_server import LlamaServer
@@ -54,6 +55,7 @@ def llama_cpp(model: LlamaCppModel, toolbox: Toolbox) -> Deployments:
 BACKENDS: Mapping[str, Factory] = {
     "command": external(Command),
     "custom": managed(custom),
+    "e5": managed(E5),
     "llama_cpp": llama_cpp,
     "max_serve": external(MaxServe),
     "ocr": managed(Ocr),

@@ -24,6 +24,7 @@ class Defaults(NamedTuple):
 DEFAULTS: dict[str, Defaults] = {
     "command": Defaults((Kind.CHAT,)),
     "custom": Defaults((Kind.CHAT,)),
+    "e5": Defaults((Kind.EMBEDDING,)),
     "llama_cpp": Defaults((Kind.CHAT, Kind.COMPLETION)),
     "max_serve": Defaults((Kind.CHAT, Kind.COMPLETION)),
     "stt": Defaults((Kind.TRANSCRIPTION, Kind.CHAT), inputs=(AUDIO, TEXT), is_reader=True),

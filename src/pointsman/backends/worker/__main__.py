@@ -15,6 +15,7 @@ ENGINES = {
     "stt": "pointsman.backends.worker.stt",
     "tts": "pointsman.backends.worker.tts",
     "ocr": "pointsman.backends.worker.ocr",
+    "e5": "pointsman.backends.worker.e5",
     "transformers": "pointsman.backends.worker.transformers",
 }
 """Name → module with `load(config: bytes) -> Engine`. A child imports the libraries of its own engine only."""

@@ -47,6 +47,10 @@ class OcrConfig(WorkerConfig, frozen=True, kw_only=True):
     max_video_s: float = 600.0
 
 
+class E5Config(WorkerConfig, frozen=True, kw_only=True):
+    """Nothing more: the weights come with the package."""
+
+
 class TransformersConfig(WorkerConfig, frozen=True, kw_only=True):
     """`path` is a folder of safetensors; `n_ctx` is tokens for each slot; `device` and `dtype` are torch's names."""
 
