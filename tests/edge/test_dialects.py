@@ -113,6 +113,13 @@ def test_the_space_after_data_is_optional(dialect: Dialect, members: dict[str, A
     assert spoken(dialect, request, tight(stream(*said))) == spoken(dialect, request, stream(*said))
 
 
+def test_a_chunk_that_is_no_chat_is_its_upstreams_fault() -> None:
+    request = request_of(Generate(), query="Hello", stream=True)
+    assert spoken(Generate(), request, stream({"content": "Hi"}))[0] == {"response": "Hi"}
+    with pytest.raises(UpstreamError, match="no chat completion"):
+        spoken(Generate(), request, stream({"content": "Hi"}, {"content": [{"type": "text", "text": "Hi"}]}))
+
+
 class TestMessages:
     dialect = Anthropic()
     hello: ClassVar = {"max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]}

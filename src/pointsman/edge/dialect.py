@@ -51,7 +51,7 @@ class Chat(msgspec.Struct):
 
     model: str = ""
     created: int = 0
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
 
     @property
     def choice(self) -> Choice | None:
@@ -81,11 +81,7 @@ def in_dialect(dialect: Dialect, request: Request, reply: Reply) -> Reply:
     if reply.events is not None:
         events = _spoken(reply, reply.events, dialect.speaker(request))
         return msgspec.structs.replace(reply, events=events, usage=None)
-    try:
-        chat = _decode(reply.body)
-    except NOT_JSON as error:
-        raise UpstreamError(f"The answer is no chat completion: {error}", code="upstream_protocol") from None
-    return msgspec.structs.replace(reply, body=dialect.whole(request, chat, _usage(reply)))
+    return msgspec.structs.replace(reply, body=dialect.whole(request, _chat(reply.body), _usage(reply)))
 
 
 async def _spoken(reply: Reply, events: AsyncIterator[bytes], speaker: Speaker) -> AsyncIterator[bytes]:
@@ -101,10 +97,17 @@ def _usage(reply: Reply) -> Usage:
 
 
 def _chats(chunk: bytes) -> Iterator[Chat]:
-    """The chunks in whole events; what is no JSON (`[DONE]`, comments) is none. They were checked upstream of here."""
+    """The chunks in whole events; what is no JSON (`[DONE]`, comments) is none."""
     for line in chunk.split(b"\n"):
         if line.startswith(b"data:") and (data := line[5:].lstrip()).startswith(b"{"):
-            yield _decode(data)
+            yield _chat(data)
+
+
+def _chat(data: bytes) -> Chat:
+    try:
+        return _decode(data)
+    except NOT_JSON as error:
+        raise UpstreamError(f"The answer is no chat completion: {error}", code="upstream_protocol") from None
 
 
 def asked_for(request: Request, name: str) -> Any:  # whatever JSON the caller wrote
