@@ -20,7 +20,7 @@ MODELS = {
     "odd": "mock-n12-tight-spaced",
     "mute": "mock-n12-nousage",
     "cut": "mock-n32-a1-A5",
-    "down": "mock-e1-s503",
+    "down": "mock-e1-s500",
 }
 
 
