@@ -54,12 +54,12 @@ def default_model_of(settings: Settings) -> str:
     return next((card.id for card in cards if Kind.CHAT in card.kinds and not card.requires), cards[0].id)
 
 
-def _card(model: Model) -> ModelCard:
 def large_of(settings: Settings) -> str:
     """The large one of a small/large pair; empty where there is no pair."""
     return next((one.control for one in settings.experiments if one.kind == "small_large"), "")
 
 
+def _card(model: Model) -> ModelCard:
     defaults = DEFAULTS[model.backend]
     kinds = defaults.kinds if model.kinds is None else model.kinds
     inputs = _with(defaults.inputs, AUDIO, Kind.TRANSCRIPTION in kinds) if model.inputs is None else model.inputs
