@@ -176,6 +176,8 @@ field at fault, and what to do ([troubleshooting](troubleshooting.md) has every 
   the plan say which it was; of whom neither is known is let through.
 - Every answer tells how it was routed: `x-routing-metadata`, in the body where that is JSON, in a stream's first event,
   and as a header. The body lists what was cut of `context_docs`; the header, which clients bound, only counts it.
+- On `/v1/messages` the pictures of a tool's result go on in the user's message after it, and that it failed is said in
+  its text. What cannot be sent on is refused by its place in the body.
 - `x-request-id` is taken over where it is sent, and always returned. A `traceparent` is joined and handed on to the model's
   server; it is not returned.
 - A key goes into `Authorization: Bearer …` or `x-api-key`. Operators' paths have a key of their own
