@@ -194,7 +194,7 @@ def test_a_problem_names_its_line_its_key_and_the_remedy(text: str, line: int, s
     assert problems(text + MODEL) == (f"f:{line}: {said}",)
 
 
-SAMPLING = "temperature, top_p, top_k, min_p, seed, repeat_penalty, frequency_penalty, presence_penalty, typical_p"
+SAMPLING = "temperature, top_p, top_k, min_p, seed, frequency_penalty, presence_penalty, repeat_penalty, typical_p"
 MODELS_REFUSED = [
     ("memory_gb: -1\n", 5, "models[0].memory_gb: must be greater than 0, not `-1`"),
     ("quality: {code: 2}\n", 5, "models[0].quality.code: must be at most 1, not `2`"),

@@ -20,6 +20,7 @@ from pointsman.backends.base import Backend
 from pointsman.cache.exact import Cache, NoCache
 from pointsman.cache.keys import fingerprint_of
 from pointsman.clock import Clock
+from pointsman.dispatch.manners import manners_of
 from pointsman.dispatch.run import Dispatcher
 from pointsman.doors import Classifier as ClassifierDoor
 from pointsman.edge.doorkeeper import Doorkeeper
@@ -144,6 +145,7 @@ class Rooms:
             ground.clock,
             ground.latencies,
             ground.admission.quotas,
+            manners_of(settings.models),
         )
         copied = {one.name: one.max_copies for one in settings.experiments if one.kind == "shadow"}
         dispatch = Shadowing(dispatcher, ground.copies, ground.experiments.trials, copied) if copied else dispatcher

@@ -4,9 +4,10 @@ Knows: which settings a running process cannot change, and what of a model its p
 anything is changed (`reload`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from pointsman.settings import ManagedBase, Model, OpenAiModel, Settings, VllmModel
+from pointsman.settings import Model, ModelBase, Settings, VllmModel
 from pointsman.types import Value
 
 AT_RESTART: tuple[tuple[str, ...], ...] = (
@@ -31,12 +32,20 @@ AT_RESTART: tuple[tuple[str, ...], ...] = (
 
 TERMS = frozenset(
     {
-        *("inputs", "outputs", "tools", "quality", "cost_per_mtok", "tokens_per_s"),
+        *("name", "inputs", "outputs", "languages", "context_tokens", "tools", "quality", "cost_per_mtok"),
+        *("tokens_per_s", "limits", "sampling", "system_prompt"),
         *("preload", "pin", "ttl_s", "sleep_after_s", "memory_gb", "gpu_memory_gb"),
     }
 )
-"""Of a model: what routing and memory reckon with, and no process is started with."""
-REMOTE_TERMS = TERMS | {"name", "kinds", "languages", "context_tokens", "slots", "min_slots"}
+"""Of a model: what routing, memory, limits and requests reckon with, and no process is started with …"""
+TOLD: Mapping[str, frozenset[str]] = {
+    "custom": frozenset({"name", "languages", "context_tokens"}),
+    "max_serve": frozenset({"context_tokens"}),
+    "stt": frozenset({"name", "languages"}),
+    "vllm": frozenset({"context_tokens"}),
+}
+"""… but these, by backend: its engine is told them, or may be."""
+REMOTE_TERMS = TERMS | {"kinds", "slots", "min_slots"}
 CALLS = ("first_byte_timeout_s", "idle_timeout_s")
 """Of `retry`: what a deployment's connection is made with, once."""
 
@@ -116,15 +125,22 @@ def kept(old: Settings, new: Settings) -> Settings:
     return new
 
 
+def terms_of(model: ModelBase) -> frozenset[str]:
+    """What of it is changed in place."""
+    if model.is_attached:
+        return REMOTE_TERMS
+    return TERMS - TOLD.get(getattr(model, "backend", ""), frozenset())
+
+
 def process_of(model: Model, settings: Settings) -> dict[str, Any]:
     """All that the model's process, or the connection to somebody else's, depends on; equal: it can stay."""
-    if isinstance(model, ManagedBase) and not model.is_attached:
+    told = model.model_dump(exclude=set(terms_of(model)))
+    if model.is_attached:
+        return told | {"retry": {name: getattr(settings.retry, name) for name in CALLS}}
+    if isinstance(model, VllmModel) and model.share is None and model.kv_cache_gb is None:
         budget = (settings.fleet.memory_fraction, settings.fleet.gpu_memory_budget_gb)
-        takes_all = isinstance(model, VllmModel) and model.share is None and model.kv_cache_gb is None
-        return model.model_dump(exclude=set(TERMS)) | ({"budget": budget} if takes_all else {})
-    timeouts = {name: getattr(settings.retry, name) for name in CALLS}
-    terms = REMOTE_TERMS if isinstance(model, OpenAiModel) else TERMS
-    return model.model_dump(exclude=set(terms)) | {"retry": timeouts}
+        return told | {"budget": budget}
+    return told
 
 
 def _at(settings: Settings, path: tuple[str, ...]) -> Any:

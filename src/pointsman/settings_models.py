@@ -24,11 +24,13 @@ from pointsman.settings_base import (
 )
 from pointsman.types import Kind, Modality
 
-COMMON_SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "seed"),
-    *("repeat_penalty", "frequency_penalty", "presence_penalty"),
-)
-SAMPLING = (*COMMON_SAMPLING, "typical_p")
+COMMON_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty")
+LLAMA_CPP_SAMPLING = (*COMMON_SAMPLING, "repeat_penalty", "typical_p")
+VLLM_SAMPLING = (*COMMON_SAMPLING, "repetition_penalty")
+TRANSFORMERS_SAMPLING = (*VLLM_SAMPLING, "repeat_penalty")
+SAMPLING = (*TRANSFORMERS_SAMPLING, "typical_p")
+"""For a server that nobody here knows: which of them it takes is its own word."""
+SAID_OF_SAMPLING = "Sampling defaults for what the caller leaves open."
 
 
 ORIGINS = ("packaged", "file", "url", "hub")
@@ -96,6 +98,15 @@ class ModelBase(Section):
         return False
 
 
+class ChatBase(ModelBase):
+    """A model that chats: what it is asked beside what the caller says. Counts from the next request on."""
+
+    sampling: Mapping[Annotated[str, *words.one_of(SAMPLING)], float] = Field({}, description=SAID_OF_SAMPLING)
+    system_prompt: Words | None = Field(
+        None, description="Put before a chat in which the caller gives no system message of its own."
+    )
+
+
 class ManagedBase(ModelBase):
     """A model whose process Pointsman starts and stops."""
 
@@ -119,19 +130,32 @@ class ManagedBase(ModelBase):
     threads: int | None = Field(None, ge=1, description="Compute threads; default: cores − 1.")
 
 
-class LlamaCppModel(ManagedBase):
+class WeightsBase(ChatBase):
+    """A model whose engine is told its weights, and how a chat becomes text."""
+
+    variants: tuple[Source, ...] = Field(
+        (), description="Smaller quantisations of the same model, best first, for when `source` does not fit."
+    )
+    chat_template: Words | None = Field(
+        None,
+        description="Path of a Jinja file, or the template itself, in place of the one that comes with the weights.",
+    )
+
+    def in_each_size(self) -> tuple[Self, ...]:
+        """Itself, then with each of its variants for a `source`."""
+        return (self, *(self.model_copy(update={"source": source}) for source in self.variants))
+
+
+class LlamaCppModel(WeightsBase, ManagedBase):
     """llama.cpp in a child process (`xllamacpp`)."""
 
     backend: Literal["llama_cpp"] = Field(description="llama.cpp in a child process.")
     source: Source = Field(description="A GGUF file.")
-    variants: tuple[Source, ...] = Field(
-        (), description="Smaller quantisations of the same model, best first, for when `source` does not fit."
-    )
     n_ctx: int = Field(4096, ge=256, description="Context of each slot, tokens.")
     gpu_layers: int = Field(0, ge=0, description="Layers to put on the GPU.")
     binary: Words | None = Field(None, description="A `llama-server` to run instead of the embedded one.")
-    sampling: Mapping[Annotated[str, *words.one_of(SAMPLING)], float] = Field(
-        {}, description="Sampling defaults for what the caller leaves open."
+    sampling: Mapping[Annotated[str, *words.one_of(LLAMA_CPP_SAMPLING)], float] = Field(
+        {}, description=SAID_OF_SAMPLING
     )
 
 
@@ -168,7 +192,7 @@ class E5Model(ManagedBase):
     backend: Literal["e5"] = Field(description="Embeddings of texts in many languages, in a child process.")
 
 
-class OpenAiModel(ModelBase):
+class OpenAiModel(ChatBase):
     """Any OpenAI-compatible URL; several URLs are instances of one model."""
 
     backend: Literal["openai"] = Field(description="An OpenAI-compatible server that somebody else runs.")
@@ -212,7 +236,7 @@ class OpenAiModel(ModelBase):
         return ((self.url,) if self.url else ()) + self.urls
 
 
-class ExternalBase(ManagedBase):
+class ExternalBase(ChatBase, ManagedBase):
     """A program that is not ours, as a child process: what is alike for all of them."""
 
     env: Mapping[Variable, str] = Field({}, description="Environment variables of the process.")
@@ -252,7 +276,7 @@ class CommandModel(ExternalBase):
         return self
 
 
-class VllmModel(ExternalBase):
+class VllmModel(WeightsBase, ExternalBase):
     """vLLM: a process of Pointsman's, or with `url` a server that somebody else runs."""
 
     backend: Literal["vllm"] = Field(description="vLLM, as a child process or attached.")
@@ -272,6 +296,7 @@ class VllmModel(ExternalBase):
     )
     url: Url | None = Field(None, description="Base URL of an attached server, with /v1.")
     api_key_env: Variable | None = Field(None, description="Environment variable that holds an attached server's key.")
+    sampling: Mapping[Annotated[str, *words.one_of(VLLM_SAMPLING)], float] = Field({}, description=SAID_OF_SAMPLING)
 
     @model_validator(mode="after")
     def _has_weights(self) -> Self:
@@ -281,6 +306,10 @@ class VllmModel(ExternalBase):
             raise words.said("has a `url`, so somebody else starts it with its weights; remove `source`")
         if self.url is None and self.api_key_env is not None:
             raise words.said("has an `api_key_env`, which only an attached server needs; remove it or give its `url`")
+        if self.url is not None and self.chat_template is not None:
+            raise words.said("has a `url`, so somebody else starts it with its template; remove `chat_template`")
+        if self.variants and self.source is None:
+            raise words.said("has `variants` of no `source`; name the full weights as `source`, or remove `variants`")
         return self
 
     @property
@@ -303,6 +332,7 @@ class MaxServeModel(ExternalBase):
     binary: Words = Field("max", description="The command `max` of the environment in which MAX is installed.")
     args: tuple[str, ...] = Field((), description="Further arguments, such as `--quantization-encoding`, `float32`.")
     devices: Words | None = Field(None, description="As its `--devices`: `cpu`, `gpu`, `gpu:0,1`; default: by `gpus`.")
+    sampling: Mapping[Annotated[str, *words.one_of(VLLM_SAMPLING)], float] = Field({}, description=SAID_OF_SAMPLING)
 
     @model_validator(mode="after")
     def _has_weights(self) -> Self:
@@ -311,7 +341,7 @@ class MaxServeModel(ExternalBase):
         return self
 
 
-class TransformersModel(ManagedBase):
+class TransformersModel(WeightsBase, ManagedBase):
     """Hugging Face transformers in a child process (`pointsman[transformers]`), on a CPU or a GPU."""
 
     backend: Literal["transformers"] = Field(description="Hugging Face transformers in a child process.")
@@ -325,8 +355,8 @@ class TransformersModel(ManagedBase):
         "auto",
         description="Number format; `auto`: as stored on a GPU; on a CPU bfloat16 if both weights and CPU have it.",
     )
-    sampling: Mapping[Annotated[str, *words.one_of(COMMON_SAMPLING)], float] = Field(
-        {}, description="Sampling defaults for what the caller leaves open."
+    sampling: Mapping[Annotated[str, *words.one_of(TRANSFORMERS_SAMPLING)], float] = Field(
+        {}, description=SAID_OF_SAMPLING
     )
 
     @model_validator(mode="after")
@@ -336,7 +366,7 @@ class TransformersModel(ManagedBase):
         return self
 
 
-class CustomModel(ManagedBase):
+class CustomModel(ChatBase, ManagedBase):
     """An engine that another package offers, by an entry point of the group `pointsman.engines`."""
 
     backend: Literal["custom"] = Field(description="An engine of another package.")
@@ -363,15 +393,13 @@ Model = Annotated[
 
 def sources_of(model: Model) -> tuple[tuple[str, Source], ...]:
     """The weights a model needs, each with its path inside the model (`source`, `voices.en`); none for remote ones."""
-    if isinstance(model, LlamaCppModel | SttModel | TransformersModel):
-        variants = model.variants if isinstance(model, LlamaCppModel) else ()
-        return (("source", model.source), *((f"variants[{index}]", one) for index, one in enumerate(variants)))
     if isinstance(model, TtsModel):
         return tuple((f"voices.{language}", voice) for language, voice in model.voices.items())
     if isinstance(model, OcrModel) and model.speech:
         return (("speech", model.speech),)
     if isinstance(model, CustomModel):
         return tuple((f"sources[{index}]", source) for index, source in enumerate(model.sources))
-    if isinstance(model, CommandModel | VllmModel | MaxServeModel) and model.source:
-        return (("source", model.source),)
-    return ()
+    source: Source | None = getattr(model, "source", None)
+    variants = model.variants if isinstance(model, WeightsBase) else ()
+    smaller = tuple((f"variants[{index}]", one) for index, one in enumerate(variants))
+    return (("source", source), *smaller) if source else ()

@@ -26,7 +26,7 @@ VALUES = (
         "--max-model-len",
         "--tensor-parallel-size",
     ),
-    *("--gpu-memory-utilization", "--kv-cache-memory-bytes", "--dtype"),
+    *("--gpu-memory-utilization", "--kv-cache-memory-bytes", "--dtype", "--chat-template"),
 )
 USAGE = {"prompt_tokens": 31, "total_tokens": 35, "completion_tokens": 4}
 

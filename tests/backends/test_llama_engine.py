@@ -42,10 +42,9 @@ def config_of(settings: LlamaCppModel, path: Path) -> LlamaCppConfig:
 
 
 def test_what_is_launched(smollm2: Path) -> None:
-    launch = LlamaCpp(model(smollm2, slots=3, sampling={"temperature": 0.2})).launch((smollm2,), "key")
+    launch = LlamaCpp(model(smollm2, slots=3)).launch((smollm2,), "key")
     assert launch.argv[1:] == ("-m", "pointsman.backends.worker.llama_cpp")
     assert "key" not in " ".join(launch.argv)
-    assert launch.defaults == (("temperature", b"0.2"),)
     assert msgspec.json.decode(launch.config, type=LlamaCppConfig) == LlamaCppConfig(
         path=str(smollm2), model_id="m", api_key="key", n_ctx=512, slots=3, threads=1
     )
@@ -205,11 +204,10 @@ def test_the_context_is_per_slot_and_over_long_says_so(smollm2: Path, tmp_path: 
 
 
 @pytest.mark.real
-def test_sampling_defaults_and_json_schema_and_completions(smollm2: Path, tmp_path: Path) -> None:
+def test_a_template_of_ones_own_and_json_schema_and_completions(smollm2: Path, tmp_path: Path) -> None:
     async def use(backend: ManagedBackend, lease: Lease, _: AiohttpClient) -> None:
-        asked = request(Kind.CHAT, messages=say("Tell me a story."), max_tokens=12)
-        answers = [(await ask(backend, lease, asked))[1]["choices"][0]["message"]["content"] for _ in range(3)]
-        assert len(set(answers)) == 1, "temperature 0 is the default here"
+        _, answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Tell me a story."), max_tokens=1))
+        assert answer["usage"]["prompt_tokens"] == 7, "nothing of the model's own template, nor its system prompt"
         schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         status, answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Fine?"), response_format=form))
@@ -217,7 +215,9 @@ def test_sampling_defaults_and_json_schema_and_completions(smollm2: Path, tmp_pa
         status, answer = await ask(backend, lease, request(Kind.COMPLETION, prompt="One, two,", max_tokens=3))
         assert (status, answer["object"], answer["model"]) == (200, "text_completion", "m")
 
-    on_real(model(smollm2, sampling={"temperature": 0}), tmp_path, use)
+    on_real(
+        model(smollm2, chat_template="{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"), tmp_path, use
+    )
 
 
 @pytest.mark.real

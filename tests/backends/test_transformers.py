@@ -45,7 +45,7 @@ def config_of(engine: Transformers, folder: Path) -> TransformersConfig:
 
 
 def test_what_the_child_is_told(checkpoint: Path) -> None:
-    engine = Transformers(model(slots=3, threads=2, n_ctx=300, sampling={"temperature": 0.5, "top_k": 3}))
+    engine = Transformers(model(slots=3, threads=2, n_ctx=300))
     launch = engine.launch((checkpoint,), "key")
     config = config_of(engine, checkpoint)
     assert (config.path, config.api_key, config.model_id) == (str(checkpoint), "key", "m")
@@ -54,7 +54,6 @@ def test_what_the_child_is_told(checkpoint: Path) -> None:
     assert launch.argv[-1] == "transformers"
     assert dict(launch.env)["CUDA_VISIBLE_DEVICES"] == ""
     assert dict(launch.env)["HF_HUB_OFFLINE"] == "1"
-    assert dict(launch.defaults) == {"temperature": b"0.5", "top_k": b"3.0"}
     assert launch.continues == "prefill"
 
 

@@ -192,6 +192,11 @@ async def toolbox(folder: Path) -> AsyncIterator[Toolbox]:
         yield Toolbox(http=http, weights=WeightStore(folder / "cache", clock), clock=clock, log_dir=folder)
 
 
+def test_a_variant_needs_the_full_weights() -> None:
+    with pytest.raises(ConfigError, match="has `variants` of no `source`"):
+        settings.parse("models: [{id: m, backend: vllm, model: a/b, variants: [{file: /w}]}]")
+
+
 def simulated_model(folder: Path, **more: Any) -> VllmModel:
     """Its interpreter is a stand-in that speaks as the real server did."""
     python = folder / "python"
@@ -262,6 +267,28 @@ def test_with_nothing_said_the_fleet_has_room_for_it(tmp_path: Path) -> None:
             async with standing.fleet(tree, tools.clock, hardware, lambda _: None) as fleet:
                 await fleet.load("qwen")
                 assert fleet.is_resident("qwen")
+
+    uvloop.run(scene())
+
+
+def test_where_the_full_weights_do_not_fit_a_variant_is_started(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+
+    async def scene() -> None:
+        hardware = FakeHardware(64_000_000_000, gpus=(Gpu(index=0, name="big", total_bytes=GPUS[0][1], used_bytes=0),))
+        async with toolbox(tmp_path) as tools:
+            model = simulated_model(tmp_path, variants=[{"file": str(small)}])
+            with (tmp_path / "weights" / "model.safetensors").open("wb") as file:
+                file.truncate(70_000_000_000)
+            standing = Standing(msgspec.structs.replace(tools, gpu_bytes=GPUS))
+            tree = Settings(models=(model,), cache_dir=str(tmp_path / "cache"))
+            async with standing.fleet(tree, tools.clock, hardware, lambda _: None) as fleet:
+                await fleet.load("qwen")
+                (view,) = fleet.world().deployments
+                assert view.pid is not None
+                (server,) = psutil.Process(view.pid).children()
+                assert str(small) in server.cmdline()
 
     uvloop.run(scene())
 

@@ -94,7 +94,9 @@ def test_who_changed_is_replaced_and_who_did_not_keeps_its_process(tmp_path: Pat
         async with talking(tmp_path, command("still"), command("other"), command("going")) as talk:
             await asyncio.gather(*(talk.ask(name) for name in ("still", "other", "going")))
             before = talk.pids()
-            changes = await talk.reload(command("still", ttl_s=900), command("other", "mock-n5"), command("new"))
+            terms = {"ttl_s": 900, "name": "Still", "languages": ["en"], "limits": {"max_concurrent": 9}}
+            still = command("still", sampling={"temperature": 0.5}, system_prompt="Be still.") | terms
+            changes = await talk.reload(still, command("other", "mock-n5"), command("new"))
             assert changes == "models added: new; removed: going; replaced: other; with other terms: still"
             answers = [await talk.ask("other")]
             while talk.app.reloader.status.replacing:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.backends import external
+from pointsman.backends import external, templates
 from pointsman.backends.gguf import Header, Tensor, gguf_of, read_header
 from pointsman.backends.managed import Launch, Nap, Order, WarmUp, default_threads, worker_argv
 from pointsman.backends.worker.llama_cpp import LlamaCppConfig
@@ -72,14 +72,12 @@ class LlamaCpp:
             gpu_layers=model.gpu_layers,
             embeddings=embeds,
             mean_pooling=embeds and not header.has_pooling,
+            chat_template=templates.text_of(model),
         )
-        defaults = tuple((name, msgspec.json.encode(value)) for name, value in model.sampling.items())
-        argv = worker_argv("llama_cpp")
         return Launch(
-            argv=argv,
+            argv=worker_argv("llama_cpp"),
             config=msgspec.json.encode(config),
             env=external.gpus_of(model),
-            defaults=defaults,
             continues="prefill",
         )
 

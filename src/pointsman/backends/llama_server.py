@@ -32,8 +32,9 @@ class LlamaServer(LlamaCpp):
         embedded = super().launch(paths, api_key)
         config = msgspec.json.decode(embedded.config, type=LlamaCppConfig)
         env = (*external.gpus_of(self._model), (KEY_VARIABLE, api_key))
-        launch = external.kept((self._binary, *flags(config), *AS_EMBEDDED), env, grace_s=STOP_GRACE_S)
-        return msgspec.structs.replace(launch, defaults=embedded.defaults, continues=embedded.continues)
+        template = ("--chat-template", config.chat_template) if config.chat_template else ()  # after `--jinja`
+        launch = external.kept((self._binary, *flags(config), *AS_EMBEDDED, *template), env, grace_s=STOP_GRACE_S)
+        return msgspec.structs.replace(launch, continues=embedded.continues)
 
     def nap(self) -> Nap | None:
         return None

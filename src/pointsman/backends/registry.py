@@ -47,8 +47,7 @@ def external(engine: Callable[[E], Engine]) -> Factory:
 
 def llama_cpp(model: LlamaCppModel, toolbox: Toolbox) -> Deployments:
     """One child for a model in one of its quantisations, each an engine of its own."""
-    models = (model.model_copy(update={"source": source}) for source in (model.source, *model.variants))
-    first, *smaller = (LlamaServer(one, one.binary) if one.binary else LlamaCpp(one) for one in models)
+    first, *smaller = (LlamaServer(one, one.binary) if one.binary else LlamaCpp(one) for one in model.in_each_size())
     return ((model.id, ManagedBackend(model.id, first, toolbox, smaller=tuple(smaller))),)
 
 

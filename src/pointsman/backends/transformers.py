@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.backends import inhouse
+from pointsman.backends import inhouse, templates
 from pointsman.backends.base import Toolbox
 from pointsman.backends.external import gpus_of
 from pointsman.backends.managed import Launch, ManagedBackend, Nap, Post, WarmUp
@@ -70,11 +70,11 @@ class Transformers:
             n_ctx=self._context_tokens(facts),
             device="cpu" if self.gpu is None else "cuda:0",  # the only one it sees
             dtype=self.dtype(facts),
+            chat_template=templates.text_of(model),
         )
         launch = inhouse.launch("transformers", config)
         visible = gpus_of(model) or (("CUDA_VISIBLE_DEVICES", "" if self.gpu is None else str(self.gpu)),)
-        defaults = tuple((name, msgspec.json.encode(value)) for name, value in model.sampling.items())
-        return msgspec.structs.replace(launch, env=(*launch.env, *visible), defaults=defaults, continues="prefill")
+        return msgspec.structs.replace(launch, env=(*launch.env, *visible), continues="prefill")
 
     def warm_up(self) -> WarmUp:
         kinds = self._model.kinds or (Kind.CHAT,)
@@ -141,7 +141,8 @@ class Transformers:
 
 def deployments(model: TransformersModel, toolbox: Toolbox) -> tuple[tuple[str, ManagedBackend], ...]:
     gpus = tuple(index for index, _ in toolbox.gpu_bytes)
-    return ((model.id, ManagedBackend(model.id, Transformers(model, gpus), toolbox)),)
+    first, *smaller = (Transformers(one, gpus) for one in model.in_each_size())
+    return ((model.id, ManagedBackend(model.id, first, toolbox, smaller=tuple(smaller))),)
 
 
 def _torch_has_cuda() -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.backends import external, openai_http
+from pointsman.backends import external, openai_http, templates
 from pointsman.backends.base import Backend, Toolbox
 from pointsman.backends.managed import Launch, ManagedBackend, Nap, Post, WarmUp
 from pointsman.settings import OpenAiModel, Source, VllmModel
@@ -67,6 +67,8 @@ class Vllm:
         flags += ["--max-num-seqs", str(model.slots)]
         flags += ["--max-model-len", str(model.context_tokens)] if model.context_tokens else []
         flags += ["--tensor-parallel-size", str(len(model.gpus))] if len(model.gpus) > 1 else []
+        if template := templates.text_of(model):
+            flags += ["--chat-template", str(templates.path_of(model) or template)]
         return (*flags, *self._memory_flags(paths), *(["--enable-sleep-mode"] if model.sleep_level else []))
 
     def _memory_flags(self, paths: tuple[Path, ...]) -> tuple[str, ...]:
@@ -151,8 +153,9 @@ def _up(share: float) -> float:
 def deployments(model: VllmModel, toolbox: Toolbox) -> tuple[tuple[str, Backend], ...]:
     """Its process, or the server at its URL."""
     if model.url is None:
-        engine = Vllm(model, toolbox.gpu_bytes, toolbox.gpu_budgets)
-        return ((model.id, ManagedBackend(model.id, engine, external.patient(model, toolbox))),)
+        first, *smaller = (Vllm(one, toolbox.gpu_bytes, toolbox.gpu_budgets) for one in model.in_each_size())
+        backend = ManagedBackend(model.id, first, external.patient(model, toolbox), smaller=tuple(smaller))
+        return ((model.id, backend),)
     attached = OpenAiModel(
         id=model.id,
         backend="openai",

@@ -39,6 +39,8 @@ LOAD_TIMEOUT_S = 3600.0  # weights may have to be fetched first
 SAMPLE_BYTES = 1024 * 1024
 # What cannot change an answer.
 NO_PART_OF_A_PRINT = {"preload", "pin", "ttl_s", "memory_gb", "slots", "threads", "quality", "name", "tokens_per_s"}
+SAID_OR_NOT = ("system_prompt", "chat_template")
+"""Part of a print where something is said: who says nothing answers as before there were such settings."""
 GREETING = Item(
     id="greeting", family="", language="en", intent="", complexity="", prompt="Hi", max_tokens=1, grader="", expected=""
 )
@@ -78,7 +80,8 @@ def chat_models(settings: Settings, listed: tuple[str, ...]) -> tuple[str, ...]:
 
 def _target(model: Model, store: WeightStore, concurrency: int | None) -> Target:
     sources = [source for _, source in sources_of(model)]
-    settings = model.model_dump(mode="json", exclude=NO_PART_OF_A_PRINT)
+    silent = {name for name in SAID_OR_NOT if not getattr(model, name, None)}
+    settings = model.model_dump(mode="json", exclude=NO_PART_OF_A_PRINT | silent)
     weights = [_sample(path) if (path := store.present(source)) else "" for source in sources]
     slots = min(model.slots, MOST_AT_ONCE) if isinstance(model, OpenAiModel) else model.slots
     return Target(

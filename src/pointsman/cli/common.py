@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from pointsman import settings as settings_module
-from pointsman.errors import ConfigError
+from pointsman.errors import ConfigError, UpstreamError
 from pointsman.settings import Settings
+from pointsman.settings_models import WeightsBase
 
 if TYPE_CHECKING:  # it brings numpy along, which most commands do not need
     from pointsman.policy.quality import QualityProfile
@@ -73,16 +74,21 @@ def profile_or_exit(settings: Settings) -> "QualityProfile | None":
 
 
 def engines_or_exit(settings: Settings) -> None:
-    """Exit 2 where an engine of another package is not installed, or is none."""
+    """Exit 2 where an engine of another package is not installed, or is none; or a chat template cannot be read."""
+    from pointsman.backends import templates
     from pointsman.backends.custom import custom
 
     problems: list[str] = []
     for model in settings.models:
-        if isinstance(model, settings_module.CustomModel):
-            try:
+        try:
+            if isinstance(model, settings_module.CustomModel):
                 custom(model)
-            except ConfigError as error:
-                problems += error.problems
+            if isinstance(model, WeightsBase):
+                templates.text_of(model)
+        except ConfigError as error:
+            problems += error.problems
+        except UpstreamError as error:
+            problems.append(error.message)
     if problems:
         show_problems(ConfigError(tuple(problems)))
         raise typer.Exit(2)

@@ -14,6 +14,7 @@ import msgspec
 
 from pointsman.clock import Clock
 from pointsman.dispatch import stream
+from pointsman.dispatch.manners import Manners
 from pointsman.dispatch.mapping import check_answer, error_of, unquoted
 from pointsman.dispatch.pace import Pace
 from pointsman.errors import PointsmanError, UpstreamError
@@ -120,9 +121,11 @@ class Caller:
         retry: RetrySettings,
         clock: Clock,
         quotas: Quotas | None = None,
+        manners: Manners | None = None,
     ) -> None:
         self._fleet = fleet
         self._quotas = quotas
+        self._manners = manners or {}
         self._backends = backends
         self._retry = retry
         self._clock = clock
@@ -137,6 +140,8 @@ class Caller:
 
     async def _make(self, call: Call, request: Request, deadline_s: float, patience: Patience | None) -> Reply:
         model_id, deployment_id = call.candidate.model_id, call.candidate.deployment_id
+        if (manner := self._manners.get(model_id)) is not None:
+            request = manner.of(request)
         if self._quotas is not None and (permit := self._quotas.permit(model_id)) is not None:
             await call.own.enter_async_context(permit)
         lease = await call.own.enter_async_context(self._fleet.lease(deployment_id, deadline_s, patience))

@@ -18,6 +18,7 @@ from pointsman.clock import Clock
 from pointsman.dispatch.attempt import Backend, Call, Caller, Fleet, Quotas
 from pointsman.dispatch.continuation import Continuation, Delivered, may_continue
 from pointsman.dispatch.hedge import Race
+from pointsman.dispatch.manners import Manners
 from pointsman.dispatch.mapping import refusal
 from pointsman.dispatch.patience import SOONEST_LOOK_S, LeftLine, Wait, look_again_in_s
 from pointsman.dispatch.retry import TOO_MUCH, Failed, Situation, Verdict, decide, last_word, may_pass, not_asked
@@ -55,6 +56,7 @@ class Dispatcher:
         clock: Clock,
         latencies: Latencies,
         quotas: Quotas | None = None,
+        manners: Manners | None = None,
     ) -> None:
         self.fleet = fleet
         self.backends = backends
@@ -62,7 +64,7 @@ class Dispatcher:
         self.clock = clock
         self.rng = clock.rng()
         self.latencies = latencies
-        self.caller = Caller(fleet, backends, retry, clock, quotas)
+        self.caller = Caller(fleet, backends, retry, clock, quotas, manners)
         self._timeout_s = timeout_s
 
     @asynccontextmanager

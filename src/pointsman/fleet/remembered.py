@@ -18,12 +18,10 @@ import msgspec
 from pointsman import __version__
 from pointsman.fleet.memory import Sizes, most
 from pointsman.settings import ManagedBase, ModelBase
+from pointsman.settings_changes import terms_of
 from pointsman.types import Value
 
 MAX_ENTRIES = 500
-IRRELEVANT = (frozenset(ModelBase.model_fields) - {"kinds"}) | {
-    *("preload", "pin", "ttl_s", "sleep_after_s", "memory_gb", "gpu_memory_gb", "sampling")
-}
 
 
 class Figures(Value, frozen=True):
@@ -48,8 +46,8 @@ VERSION = 1
 
 
 def fingerprint(model: ModelBase) -> str:
-    """Of all settings that may change how much memory a model takes."""
-    settings = model.model_dump_json(exclude=set(IRRELEVANT))
+    """Of all settings that its process is started with: they may change how much memory it takes."""
+    settings = model.model_dump_json(exclude={"id", *terms_of(model)})
     return hashlib.sha256(f"{__version__} {settings}".encode()).hexdigest()[:24]
 
 

@@ -358,6 +358,11 @@ def test_a_chat_template_may_refuse(checkpoint: Path, tmp_path: Path) -> None:
         chat(engine, "hello")
 
 
+def test_a_template_of_ones_own_takes_the_place_of_the_models(checkpoint: Path) -> None:
+    with opened(checkpoint, chat_template="{% for m in messages %}{{ m.content }}{% endfor %}") as engine:
+        assert chat(engine, "hello", max_tokens=1)["usage"]["prompt_tokens"] == len("hello")
+
+
 def test_tools_reach_a_template_that_knows_them(checkpoint: Path, tmp_path: Path) -> None:
     for file in checkpoint.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -52,9 +52,11 @@ class E5Config(WorkerConfig, frozen=True, kw_only=True):
 
 
 class TransformersConfig(WorkerConfig, frozen=True, kw_only=True):
-    """`path` is a folder of safetensors; `n_ctx` is tokens for each slot; `device` and `dtype` are torch's names."""
+    """`path` is a folder of safetensors; `n_ctx` is tokens for each slot; `device` and `dtype` are torch's names;
+    `chat_template`: instead of the tokenizer's, where there is any."""
 
     path: str
     n_ctx: int
     device: str = "cpu"
     dtype: str = "float32"
+    chat_template: str = ""

@@ -25,7 +25,8 @@ PING_S = 15  # a comment line in a stream that is still reading its prompt, so t
 
 
 class LlamaCppConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent sends. `n_ctx` is tokens for each slot; `mean_pooling` is for embeddings of a chat model."""
+    """What the parent sends. `n_ctx` is tokens for each slot; `mean_pooling` is for embeddings of a chat model;
+    `chat_template`: instead of the one in the file, where there is any."""
 
     path: str
     model_id: str
@@ -36,6 +37,7 @@ class LlamaCppConfig(msgspec.Struct, frozen=True, kw_only=True):
     gpu_layers: int = 0
     embeddings: bool = False
     mean_pooling: bool = False
+    chat_template: str = ""
 
 
 def main() -> None:
@@ -89,6 +91,7 @@ def _params(config: LlamaCppConfig, port: int = 0) -> Any:
     params.n_gpu_layers = config.gpu_layers
     params.warmup = False  # the gateway's own warm-up request is the better one
     params.use_jinja = True
+    params.chat_template = config.chat_template
     params.ui = False
     params.cors_origins = ""
     params.verbosity = WARNINGS

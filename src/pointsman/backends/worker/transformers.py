@@ -55,6 +55,8 @@ class TransformersEngine:
         self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             config.path, local_files_only=True, trust_remote_code=False
         )
+        if config.chat_template:
+            self._tokenizer.chat_template = config.chat_template
         self.weights = Weights(config)
         self._defaults = _defaults(Path(config.path))
         ends = self._defaults.eos_token_id
