@@ -59,7 +59,7 @@ from pointsman.ledger.log import Log
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.recent import Recent
 from pointsman.ledger.record import record_of
-from pointsman.ledger.stats import Statistics, Stats
+from pointsman.ledger.stats import Statistics
 from pointsman.ledger.traces import traces_of
 from pointsman.ledger.usage import usage_of
 from pointsman.newsroom import Newsroom, row_of
@@ -97,7 +97,6 @@ class App:
         self._hardware = HostHardware()
         self.standing = Standing(self._toolbox(settings))
         self.fleet = self.standing.fleet(settings, self.clock, self._hardware, self.log.event)
-        self.stats = Stats(names, self.clock.unix(), self._in_flight)
         self._metrics = Metrics(names, self.fleet.world, __version__, self._in_flight)
         self._metrics.fleet.watch_gpus(self._gpus)
         self._metrics.count("agent_router_alerts", "Events for webhooks, by what became of them", self._alerts.counts)
@@ -145,7 +144,6 @@ class App:
         """Who hears of every request, in this order. Cheap, and never blocking."""
         return (
             self._metrics,
-            self.stats,
             self.log,
             self._conversations,
             self._latencies,
@@ -272,7 +270,6 @@ class App:
         names = {card.id: card.name for rooms in living for card in rooms.cards}
         self.ledger.names = names
         self._metrics.know(names)
-        self.stats.know(names)
         self.books.know(names)
         self._latencies.keep({name for rooms in living for name in rooms.names})
 
@@ -356,7 +353,7 @@ class App:
         return self._metrics.render()
 
     def statistics(self) -> Statistics:
-        return self.stats.snapshot()
+        return self.books.statistics()
 
     def _gpus(self) -> tuple[GpuMemory, ...]:
         return tuple((gpu.index, gpu.used_bytes, gpu.budget_bytes) for gpu in self.fleet.status().gpus)

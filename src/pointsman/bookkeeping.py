@@ -21,6 +21,7 @@ from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.recorder import Keeping, Recorder, RecorderView
 from pointsman.ledger.report import Facts, as_json, report_of
 from pointsman.ledger.series import Maker
+from pointsman.ledger.stats import Statistics, statistics_of
 from pointsman.ledger.store.base import Query, StoreError, Verdict
 from pointsman.ledger.tally import Tally
 from pointsman.newsroom import Newsroom
@@ -121,6 +122,10 @@ class Books:
         except StoreError:
             return None
         return rows[0] if rows else None
+
+    def statistics(self) -> Statistics:
+        """The totals, for the information page and the console."""
+        return statistics_of(self._tally, self._in_flight())
 
     # The edge's Books.
 

@@ -111,3 +111,38 @@ def test_head_is_get_without_the_body(tmp_path: Path) -> None:
                 assert response.status == status, path
 
     play(tmp_path, scene)
+
+
+def test_info_and_console_name_the_model_that_auto_means(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with FaultUpstream() as upstream, aiohttp.ClientSession() as session:
+            remote = {"backend": "openai", "url": upstream.url, "model": "mock-n2"}
+            models = [remote | {"id": "vectors", "kinds": ["embedding"]}, remote | {"id": "chat"}]
+            async with serving(parse(json.dumps({"cache_dir": str(tmp_path), "models": models}))) as (_, url):
+                for path in ("/router/info", "/console/api/state"):
+                    async with session.get(url + path) as response:
+                        assert (await response.json())["default_model"] == "chat"
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+def test_every_page_counts_the_same_and_a_reset_is_one_for_all(tmp_path: Path) -> None:
+    async def scene(app: App, url: str, session: aiohttp.ClientSession) -> None:
+        async def counts() -> set[int]:
+            found = set()
+            for path in ("/router/info", "/console/api/state", "/console/api/statistics", "/v1/model-routing/stats"):
+                async with session.get(url + path) as response:
+                    page = await response.json()
+                    found.add(page.get("statistics", page)["total_requests"])
+            return found
+
+        asked = {"model": "a", "messages": [{"role": "user", "content": "Hello"}]}
+        for count in range(1, 4):
+            async with session.post(f"{url}/v1/chat/completions", json=asked) as response:
+                assert response.status == 200
+            assert await counts() == {count}
+        async with session.post(f"{url}/v1/model-routing/reset") as response:
+            assert response.status == 200
+        assert await counts() == {0}
+
+    play(tmp_path, scene)

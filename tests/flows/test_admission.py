@@ -81,7 +81,7 @@ def test_a_rate_is_kept_and_its_end_told(tmp_path: Path) -> None:
         assert body["error"]["code"] == "rate_limit_exceeded"
         assert 1 <= int(headers["Retry-After"]) <= 2
         assert (await client.chat("free"))[0] == 200
-        assert dict(client.app.stats.snapshot().by_status)["refused"] == 1
+        assert dict(client.app.statistics().by_status)["refused"] == 1
 
     play(tmp_path, scene)
 
@@ -95,7 +95,7 @@ def test_a_dry_run_counts_as_a_request_and_takes_no_place(tmp_path: Path) -> Non
 
         assert [await explained("paced") for _ in range(4)] == [200, 200, 200, 429]
         assert (await client.chat("paced"))[0] == 429
-        assert dict(client.app.stats.snapshot().by_status) | {"success": 0} == {
+        assert dict(client.app.statistics().by_status) | {"success": 0} == {
             "success": 0, "refused": 2, "client_error": 0, "error": 0, "client_closed": 0,
         }  # fmt: skip
         slow = asyncio.ensure_future(client.code("small", "slow"))

@@ -189,7 +189,7 @@ def test_a_client_that_leaves_cancels_upstream_and_returns_the_lease_within_200_
         await settled(app)
         assert loop.time() - left_s < 0.2
         assert calls(upstream)[0].end == "left"
-        assert dict(app.stats.snapshot().by_status)["client_closed"] == 1
+        assert dict(app.statistics().by_status)["client_closed"] == 1
 
     play({"slow": "mock-t100-i20-n1000" if stream else "mock-t5000"}, tmp_path, scene)
 
@@ -212,7 +212,7 @@ def test_a_hundred_at_once(tmp_path: Path) -> None:
     async def scene(app: App, client: Client, upstream: FaultUpstream) -> None:
         results = await asyncio.gather(*(client.chat(stream=bool(number % 2)) for number in range(100)))
         assert [status for status, _ in results] == [200] * 100
-        assert app.stats.snapshot().in_flight == 0
+        assert app.statistics().in_flight == 0
 
     play({"good": "mock-t5-n5"}, tmp_path, scene)
 

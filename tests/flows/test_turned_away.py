@@ -94,7 +94,7 @@ def test_each_way_to_be_turned_away_leaves_one_outcome(
         assert 'agent_router_requests_total{intent="unknown",model="unknown",status="client_error"} 1.0' in metrics
         assert f'agent_router_errors_total{{error_type="{code}",model="unknown"}} 1.0' in metrics
         assert "agent_router_overhead_seconds_count 0.0" in metrics
-        assert dict(app.stats.snapshot().by_status)["client_error"] == 1
+        assert dict(app.statistics().by_status)["client_error"] == 1
 
     play(scene)
 

@@ -6,11 +6,13 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pointsman.ledger.cache_metrics import CacheMetrics
+from pointsman.ledger.cost import Spent
 from pointsman.ledger.entry import Ledger
 from pointsman.ledger.lines import line_of
 from pointsman.ledger.metrics import Metrics
 from pointsman.ledger.series import Maker
-from pointsman.ledger.stats import Stats
+from pointsman.ledger.stats import statistics_of
+from pointsman.ledger.tally import Tally
 from pointsman.ledger.terminal import request_line
 from pointsman.testing.clock import FakeClock
 from pointsman.testing.decisions import ask, measured
@@ -111,8 +113,9 @@ def test_without_a_cache_nothing_is_said_of_what_it_holds() -> None:
 
 
 def test_a_kept_answer_says_nothing_of_a_models_latency() -> None:
-    stats = Stats(("small",), 0.0)
-    stats.closed(booked(found())[0])
-    (model,) = stats.snapshot().models
+    tally = Tally(("small",), lambda: 0.0)
+    tally.closed(booked(found())[0], Spent(cost=0.0, baseline_cost=0.0, gpu_s=0.0))
+    stats = statistics_of(tally, 0)
+    (model,) = stats.models
     assert (model.model_id, model.count, model.avg_latency_ms) == ("small", 1, 0.0)
-    assert (stats.snapshot().p50_latency_ms, stats.snapshot().prompt_tokens) == (0.0, 0)
+    assert (stats.p50_latency_ms, stats.prompt_tokens) == (0.0, 0)

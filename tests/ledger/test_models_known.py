@@ -3,9 +3,11 @@
 from msgspec.structs import replace
 from tests.ledger.test_metrics import attempt, outcome
 
+from pointsman.ledger.cost import Spent
 from pointsman.ledger.latencies import Latencies
 from pointsman.ledger.metrics import Metrics
-from pointsman.ledger.stats import Stats
+from pointsman.ledger.stats import statistics_of
+from pointsman.ledger.tally import Tally
 from pointsman.types import World
 
 BY_SMALL = outcome(replace(attempt("small"), first_byte_s=0.1))
@@ -33,12 +35,12 @@ def test_series_of_a_model_that_is_gone_end_and_memory_does_not_grow() -> None:
 
 
 def test_what_a_model_that_is_gone_has_done_stays_in_the_sum() -> None:
-    stats = Stats(("small",), 0.0)
-    stats.closed(BY_SMALL)
-    stats.know(("large",))
-    seen = stats.snapshot()
+    tally = Tally(("small",), lambda: 0.0)
+    tally.closed(BY_SMALL, Spent(cost=0.0, baseline_cost=0.0, gpu_s=0.0))
+    tally.know(("large",))
+    seen = statistics_of(tally, 0)
     assert seen.total_requests == 1
-    assert [(one.model_id, one.count) for one in seen.models] == [("unknown", 1)]
+    assert [(one.model_id, one.count) for one in seen.models] == [("small", 1)]
 
 
 def test_latencies_of_deployments_that_are_gone_are_forgotten() -> None:

@@ -19,6 +19,7 @@ from pointsman.edge.http import error_json
 from pointsman.edge.openapi import describe
 from pointsman.errors import PointsmanError, Refused, RequestError
 from pointsman.redact import Hide, redact
+from pointsman.policy.catalogue import default_model_of
 from pointsman.settings import Settings
 from pointsman.settings_changes import ConfigStatus
 from pointsman.types import Breaker, DeploymentView, Modality, ModelCard, Tier, Value, World
@@ -229,7 +230,7 @@ def _add_status_routes(shell: FastAPI, desk: Desk, condition: Callable[[], Condi
                 version=__version__,
                 routing_enabled=settings.routing.enabled,
                 strategy=settings.routing.strategy,
-                default_model=settings.routing.default_model or desk.cards[0].id,
+                default_model=default_model_of(settings),
                 use_cases={str(name): models for name, models in settings.routing.use_cases.items()},
                 aliases=dict(settings.aliases),
                 models=models_of(desk),

@@ -1,12 +1,14 @@
-"""What was asked, by whom, how it went and what it cost, in sums: what `/v1/model-routing/stats` is made of.
+"""What was asked, by whom, how it went and what it cost, in sums: what `/v1/model-routing/stats` is made of, and what
+the information page and the console say of it. There is no second count of any of it.
 
-Knows: which sums a request and a verdict belong to. Does not know: how they are shown (`report`).
+Knows: which sums a request and a verdict belong to. Does not know: how they are shown (`report`, `stats`).
 A request is added once, to the sums of its combination of labels; they go into those of each label when somebody asks.
-Invariants: memory does not grow with traffic (a dimension has at most MOST labels, the rest is `other`, and MOST_NEW
-combinations wait); hearing of a request takes microseconds. Latencies are of whole answers that a model gave: a refusal
-or a kept answer is quick and says nothing of any model.
+Invariants: memory does not grow with traffic (a dimension has at most MOST labels, the rest is `other`, MOST_NEW
+combinations wait, and WINDOW latencies are kept one by one); hearing of a request takes microseconds. Latencies are of
+whole answers that a model gave: a refusal or a kept answer is quick and says nothing of any model.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from pointsman.ledger.cost import Spent
@@ -16,6 +18,7 @@ from pointsman.types_feedback import Judged
 
 UNKNOWN, OTHER = "unknown", "other"
 MOST, MOST_NEW = 128, 64
+WINDOW = 1000
 CACHE = ("hit", "semantic", "miss", "bypass")
 Combination = tuple[str, str, str, str, str]
 """A model, a task, a language, `experiment:arm` or "", a tenant."""
@@ -130,6 +133,7 @@ class Tally:
         self.by_status = dict.fromkeys(STATUSES, 0)
         self.by_cache = dict.fromkeys(CACHE, 0)
         self.fallbacks = 0
+        self.latencies_s: deque[float] = deque(maxlen=WINDOW)
 
     def know(self, models: Iterable[str]) -> None:
         """These are configured, too."""
@@ -140,6 +144,8 @@ class Tally:
         self.by_status[outcome.status] += 1
         self.by_cache[outcome.cache] += 1
         self.fallbacks += bool(outcome.fallback_from)
+        if outcome.status == "success" and not outcome.cached_model:
+            self.latencies_s.append(outcome.total_s)
         signals, plan = outcome.signals, outcome.plan
         language = signals.language.label if signals else UNKNOWN
         arm = _arm(plan.assignment if plan else None)

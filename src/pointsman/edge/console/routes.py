@@ -24,6 +24,7 @@ from pointsman.edge.console.story import Row, row_of, story_of
 from pointsman.edge.gate import Gate
 from pointsman.edge.shell import Desk, ModelEntry, models_of
 from pointsman.errors import Refused, RequestError
+from pointsman.policy.catalogue import default_model_of
 from pointsman.types import Value
 
 MOST_LISTENERS = 16
@@ -141,7 +142,7 @@ def _add_reading(router: APIRouter, console: Console) -> None:
             State(
                 version=__version__,
                 strategy=settings.routing.strategy,
-                default_model=settings.routing.default_model or desk.cards[0].id,
+                default_model=default_model_of(settings),
                 models=models_of(desk),
                 statistics=desk.statistics(),
             )
