@@ -62,6 +62,16 @@ def test_check_looks_for_engines_of_other_packages(tmp_path: Path) -> None:
     assert "2 problems" in result.output
 
 
+def test_check_looks_for_chat_templates(tmp_path: Path) -> None:
+    file, template = tmp_path / "p.yaml", tmp_path / "own.jinja"
+    file.write_text(f"models: [{{id: a, backend: vllm, model: m, chat_template: {template}}}]")
+    result = run("check", str(file))
+    assert result.exit_code == 2
+    assert f"models.a.chat_template: {template}: cannot be read" in result.output.replace("\n", " ")
+    template.write_text("{{ messages[0].content }}")
+    assert run("check", str(file)).exit_code == 0
+
+
 def test_check_prints_the_schema() -> None:
     assert "models" in json.loads(run("check", "--schema").output)["properties"]
 
@@ -85,16 +95,6 @@ def test_explain_says_who_would_answer(words: list[str], model: str) -> None:
     assert {one["deployment_id"] for one in explained["plan"]["rejected"]}
 
 
-def test_explain_exits_1_where_nobody_can() -> None:
-    result = run("explain", "hi", "--model", "nobody")
-    assert result.exit_code == 1
-    assert "nobody" in result.output
-
-
-def test_models_says_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POINTSMAN_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
-    assert "491 MB, to be fetched" in run("models").output
 def test_explain_chooses_as_the_key_says(tmp_path: Path) -> None:
     file = tmp_path / "pointsman.yaml"
     file.write_text(
@@ -115,6 +115,16 @@ routing: {{strategy: quality, objectives: {{thrifty: {{strategy: cost}}}}}}
     assert (wrong.exit_code, "keys are team" in wrong.output) == (2, True)
 
 
+def test_explain_exits_1_where_nobody_can() -> None:
+    result = run("explain", "hi", "--model", "nobody")
+    assert result.exit_code == 1
+    assert "nobody" in result.output
+
+
+def test_models_says_what_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POINTSMAN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "491 MB, to be fetched" in run("models").output
     assert "whisper-base-int8" in run("models", "--catalogue").output
 
 
