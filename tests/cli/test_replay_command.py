@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from tests.ledger.test_learner import ON, answered
 from typer.testing import CliRunner, Result
 
 from pointsman.cli import app
+from pointsman.clock import SystemClock
 from pointsman.ledger import export
 from pointsman.ledger.learner import Learner
 from pointsman.ledger.store.sql import SqlStore
@@ -79,9 +81,32 @@ def test_a_day_of_many(tmp_path: Path, policy: Path) -> None:
     log = [msgspec.structs.replace(one, received_unix_s=86400.0 * number) for number, one in enumerate(rows(TRIES, 90))]
     as_lines(tmp_path / "log", log)
     found = replay(tmp_path / "log", "--policy", policy, "--since", "1970-01-11", "--until", "1970-03-02T00:00")
-    assert "50 rows" in found.stdout
+    assert "50 rows from 1970-01-11 00:00:00 before 1970-03-02 00:00:00 UTC, " in found.stdout
     nothing = replay(tmp_path / "log", "--policy", policy, "--since", "2001-01-01")
-    assert (nothing.exit_code, "no rows of that time" in nothing.stderr) == (2, True)
+    assert (nothing.exit_code, "no rows from 2001-01-01 00:00:00 UTC" in nothing.stderr) == (2, True)
+
+
+def test_without_a_log_it_is_yesterday_in_the_ledger_of_the_configuration(
+    tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POINTSMAN_LEDGER__URL")
+    config = tmp_path / "now.yaml"
+    config.write_text(f"ledger: {{url: 'sqlite:{tmp_path / 'kept'}'}}" + MODELS, encoding="utf-8")
+    arguments = ("--policy", policy, "--config", config)
+    assert "there is no ledger yet" in replay(*arguments).stderr.replace("\n", " ")
+    day, today = 86_400.0, SystemClock().unix() // 86_400 * 86_400
+    ages_s = [-1.0, 1.0, day - 1, day, day + 1, 3 * day] * 10  # today, thrice yesterday, twice before
+    log = [
+        msgspec.structs.replace(one, received_unix_s=today - age_s)
+        for one, age_s in zip(rows(TRIES, 60), ages_s, strict=True)
+    ]
+    as_store(tmp_path / "kept", log)
+    found = replay(*arguments)
+    yesterday, now = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}" for at in (today - day, today))
+    said = f"rows from {yesterday} before {now} UTC"
+    assert (found.exit_code, f"30 {said}, " in found.stdout, said in found.stderr) == (0, True, True)
+    everything = replay(*arguments, "--since", "1970-01-01")
+    assert "60 rows from 1970-01-01 00:00:00 UTC, " in everything.stdout
 
 
 def test_what_verdicts_taught_may_be_brought_along(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def export(
     if target.suffix not in SUFFIXES:
         complain([f"{target}: an export is *{' or *'.join(SUFFIXES)}"])
     query = Query(since_unix_s=_unix_s(since) or 0.0, until_unix_s=_unix_s(until))
-    store = _store(config)
+    _, store = store_or_exit(config)
     try:
         with written_whole(target) as file:
             count = _asked(lambda: write(store.read(query), file, target.suffix))
@@ -55,7 +55,7 @@ def show(
 
     from pointsman.ledger.store.base import Query
 
-    store = _store(config)
+    _, store = store_or_exit(config)
     rows = _asked(lambda: list(store.read(Query(request_id=request_id, latest_first=True, limit=1))))
     if not rows:
         complain([f"the store knows no request `{request_id}`; it may be too old, or not written yet"])
@@ -95,8 +95,8 @@ def _tell(record: "Record", console: Console) -> None:
         )
 
 
-def _store(config: Path | None) -> "Store":
-    """The settings' store, where there is one already."""
+def store_or_exit(config: Path | None) -> "tuple[str, Store]":
+    """The settings' store and its URL, where there is one already; exit 2 otherwise."""
     from pointsman.ledger.build import FILE, store_of
 
     settings = load_or_exit(config)
@@ -105,7 +105,7 @@ def _store(config: Path | None) -> "Store":
     if url.startswith("sqlite:") and not path.is_file():
         complain([f"{path}: there is no ledger yet; `pointsman serve` writes one"])
     try:
-        return store_of(settings.ledger, settings.cache_path(), os.environ)
+        return url, store_of(settings.ledger, settings.cache_path(), os.environ)
     except ConfigError as error:
         show_problems(error)
         raise typer.Exit(2) from None

@@ -7,12 +7,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pointsman.cli.common import complain
 from pointsman.types_record import Record
+
+if TYPE_CHECKING:
+    from pointsman.ledger.store.base import Store
 
 SQLITE_MARK = b"SQLite format 3\0"
 POSTGRES = ("postgresql://", "postgres://")
@@ -22,16 +25,18 @@ UPDATE = "export it anew with the program that wrote it, or replay it with that 
 def records_of(source: str, since_unix_s: float = 0.0, until_unix_s: float | None = None) -> Iterator[Record]:
     """Rows in the order they were written, those received from `since` on and before `until`. Exits 2 where it cannot
     be read."""
+    from pointsman.ledger.store.sql import SqlStore
+
     if source.startswith(POSTGRES):
         from pointsman.ledger.store.postgres import Postgres
 
-        return _stored(Postgres(source), since_unix_s, until_unix_s)
+        return records_in(SqlStore(Postgres(source)), since_unix_s, until_unix_s)
     path = Path(source.removeprefix("sqlite:"))
     if _is_sqlite(path):
         from pointsman.ledger.store.sqlite import Sqlite
 
         _expect_outcomes(path)
-        return _stored(Sqlite(path), since_unix_s, until_unix_s)
+        return records_in(SqlStore(Sqlite(path)), since_unix_s, until_unix_s)
     return _exported(path, since_unix_s, until_unix_s)
 
 
@@ -54,12 +59,12 @@ def _expect_outcomes(path: Path) -> None:
         complain([f"{path}: holds no outcomes; name `ledger.sqlite` of the server's `cache_dir`"])
 
 
-def _stored(engine: Any, since_unix_s: float, until_unix_s: float | None) -> Iterator[Record]:
+def records_in(store: "Store", since_unix_s: float, until_unix_s: float | None) -> Iterator[Record]:
+    """The same, of a store."""
     from pointsman.ledger.store.base import Query, StoreError
-    from pointsman.ledger.store.sql import SqlStore
 
     try:
-        yield from SqlStore(engine).read(Query(since_unix_s=since_unix_s, until_unix_s=until_unix_s))
+        yield from store.read(Query(since_unix_s=since_unix_s, until_unix_s=until_unix_s))
     except (StoreError, msgspec.ValidationError) as error:
         complain([f"the store cannot be read: {error}"])
 

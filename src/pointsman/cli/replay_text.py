@@ -8,12 +8,13 @@ from pointsman.learning.replay import Figure, Report
 DOUBTFUL_ESS, DOUBTFUL_SHARE = 100, 0.2
 
 
-def render(report: Report, source: str, policy: str) -> str:
-    """Who would have answered, what that would have come to, what the figures rest on, what was left out."""
+def render(report: Report, source: str, policy: str, when: str = "") -> str:
+    """Who would have answered, what that would have come to, what the figures rest on, what was left out. `when`: of
+    what time the rows are."""
     elsewhere = sum(one.requests for one in report.moved if one.from_model != one.to_model)
     moved = f"{_count(elsewhere)} ({_share(elsewhere, report.replayed)}) would have gone elsewhere"
     lines = [f"# `{source}` under `{policy}`", ""]
-    lines.append(f"{report.rows:,} rows, {report.replayed:,} of them decided again; {moved}.")
+    lines.append(f"{report.rows:,} rows{when}, {report.replayed:,} of them decided again; {moved}.")
     if report.moved:
         lines += ["", *_moves(report)]
     if report.figures:
