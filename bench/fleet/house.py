@@ -162,4 +162,13 @@ def _film(name: str) -> Any:
     return samples.chat_body(said, {"type": "video_url", "video_url": video}, model=name)
 
 
-REQUESTS: dict[str, Callable[[str, str], tuple[str, Any]]] = {"stt": _listen, "tts": _speak, "ocr": _look}
+def _embed(name: str, words: str) -> tuple[str, Any]:
+    return "/v1/embeddings", samples.json_body(model=name, input=words)
+
+
+REQUESTS: dict[str, Callable[[str, str], tuple[str, Any]]] = {
+    "stt": _listen,
+    "tts": _speak,
+    "ocr": _look,
+    "e5": _embed,
+}

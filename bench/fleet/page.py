@@ -3,6 +3,12 @@
 from pathlib import Path
 
 
+def said_on(page: Path, name: str) -> str:
+    """What stands there. ValueError where the marks are missing."""
+    said = page.read_text(encoding="utf-8")
+    return said[said.index(f"<!-- {name}:begin -->\n") : said.index(f"<!-- {name}:end -->")].partition("\n")[2].strip()
+
+
 def rewrite(page: Path, name: str, text: str) -> None:
     """Replace it. ValueError where the marks are missing."""
     begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
