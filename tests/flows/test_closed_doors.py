@@ -62,10 +62,22 @@ def filled(path: str) -> str:
 def test_without_a_key_every_path_but_two_is_shut(play: Callable[[Scene], None]) -> None:
     async def scene(app: App, url: str, session: aiohttp.ClientSession) -> None:
         paths = [(filled(path), method) for path, method in OPERATIONS if path not in OPEN]
-        for path, method in [*paths, ("/docs", "get"), ("/openapi.json", "get"), ("/no-such-path", "get")]:
+        for path, method in [*paths, ("/no-such-path", "get")]:
             for headers in ({}, {"authorization": "Bearer wrong", "x-api-key": "pm-wrong"}):
                 status, _, _ = await asked(session, method, url + path, **headers)
                 assert status == 401, f"{method} {path} {headers}"
+
+    play(scene)
+
+
+def test_the_manual_is_everybodys_and_says_nothing_of_this_server(play: Callable[[Scene], None]) -> None:
+    async def scene(app: App, url: str, session: aiohttp.ClientSession) -> None:
+        async with session.get(f"{url}/openapi.json") as document, session.get(f"{url}/docs") as page:
+            told, text = await document.json(), await page.text()
+        assert told == DOCUMENT | {"info": told["info"]}
+        assert all(path in text for path in DOCUMENT["paths"])
+        assert (await asked(session, "get", f"{url}/docs/"))[0] == 401
+        assert (await asked(session, "get", f"{url}/docs", host="elsewhere.example"))[:2] == (403, "permission_denied")
 
     play(scene)
 

@@ -185,3 +185,19 @@ def test_every_modality_is_tried_in_the_playground(tmp_path: Path) -> None:
             assert app.recent.outcomes.last == 5, "a dry run asks nobody"
 
     asyncio.run(run())
+
+
+def test_the_manual_needs_nobody_else_nor_a_key(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with scene(tmp_path) as (_, url, page):
+            await page.look(390, 844)
+            await page.open(f"{url}/docs")
+            await page.says("POST /v1/chat/completions")
+            assert await page.js("getComputedStyle(document.querySelector('details')).borderStyle") == "solid"
+            assert await page.js("document.querySelectorAll('script').length") == 0
+            await page.js("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            links = "[...document.querySelectorAll('a[href^=\"#\"]')].map((a) => decodeURIComponent(a.hash.slice(1)))"
+            assert await page.js(f"{links}.filter((name) => !document.getElementById(name))") == []
+            assert await page.js("document.documentElement.scrollWidth - innerWidth") <= 0
+
+    asyncio.run(run())

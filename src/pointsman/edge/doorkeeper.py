@@ -7,7 +7,8 @@ The decision, numbered as in the code:
 2. a name that is not ours → 403: a page from elsewhere can let its own name point here (DNS rebinding). An address is
    no such name, by which a scraper or a probe may ask; `localhost` neither, but where `server.allowed_hosts` is set,
    those are the names
-3. the operators' paths have a key of their own (`gate`); of the console only what it shows, not its page
+3. the operators' paths have a key of their own (`gate`); of the console only what it shows, not its page. The manual is
+   everybody's: it says what any Pointsman does, and a browser has no key to show
 4. a key, where any are configured
 """
 
@@ -21,6 +22,7 @@ from pointsman.settings import KeySettings
 
 OPEN = frozenset({"/health", "/ready"})
 OPERATORS = ("/admin/", "/models", "/aliases", "/console", "/v1/experiments/", "/v1/model-routing/reset")
+MANUAL = frozenset({"/docs", "/openapi.json"})
 TENANT = "pointsman.tenant"
 """Under which the site's scope says whose key let a request in; "" where none is asked for."""
 ASKED_AS = "pointsman.request_id"
@@ -46,7 +48,7 @@ class Doorkeeper:
         host = header(scope, b"host")
         if host not in self._known:  # 2
             self._look(host)
-        if path.startswith(OPERATORS):  # 3
+        if path.startswith(OPERATORS) or path in MANUAL:  # 3
             return None
         authorization = header(scope, b"authorization").decode("latin-1")
         return self._owner(authorization, header(scope, b"x-api-key").decode("latin-1"))  # 4

@@ -84,13 +84,13 @@ class Visit:
     Who leaves with an error before leaves its Outcome here; what asks no model and is served leaves none.
     """
 
-    __slots__ = ("_arrived_s", "_is_booked", "_kind", "_register", "_request_id", "owner", "rooms")
+    __slots__ = ("_arrived_s", "_is_booked", "_kind", "_register", "owner", "request_id", "rooms")
     rooms: Rooms
 
     def __init__(self, register: Register, kind: Kind, request_id: str, arrived_s: float) -> None:
         self._register = register
         self._kind = kind
-        self._request_id = request_id
+        self.request_id = request_id
         self._arrived_s = arrived_s
         self._is_booked = False
         self.owner: KeySettings | None = None
@@ -104,7 +104,7 @@ class Visit:
         if error is None or self._is_booked:
             return
         nobody_knows = Request(
-            id=self._request_id,
+            id=self.request_id,
             kind=self._kind,
             model="",
             payload=JsonPayload(members=()),
@@ -122,7 +122,7 @@ class Visit:
         return await self.rooms.gateway.explain(request)
 
     def __repr__(self) -> str:
-        return f"Visit({self._request_id}, {'in the corridor' if self._is_booked else 'before it'})"
+        return f"Visit({self.request_id}, {'in the corridor' if self._is_booked else 'before it'})"
 
 
 Act = Callable[[Visit, Request, Response], Awaitable[None]]
@@ -168,31 +168,39 @@ class Endpoint:
         request_id = request_id_of(scope)
         response = Response(send, request_id, self._voice, self._hide)
         visit = Visit(self._register, self._kind, request_id, self._clock.now())
-        try:
-            with visit, self._rooms() as rooms:
-                self._leaving.check()
-                visit.rooms, visit.owner = rooms, rooms.door.admit(scope)
-                _require_post(scope)
-                incoming = await read(scope, receive, request_id, rooms.limits, self._clock)
-                if self._reword is not None:
-                    incoming = msgspec.structs.replace(incoming, body=self._reword(incoming.body))
-                if self._fetches and rooms.media is not None:
-                    async with DisconnectWatch(receive, response):
-                        incoming = msgspec.structs.replace(incoming, body=await rooms.media(incoming.body))
-                request = traced(_owned(self._decode(incoming), visit.owner), scope, self._begin)
+        await told(self._visited(visit, scope, receive, response), response, self._leaving, self._faults, request_id)
+
+    async def _visited(self, visit: Visit, scope: Scope, receive: Receive, response: Response) -> None:
+        with visit, self._rooms() as rooms:
+            self._leaving.check()
+            visit.rooms, visit.owner = rooms, rooms.door.admit(scope)
+            _require_post(scope)
+            incoming = await read(scope, receive, visit.request_id, rooms.limits, self._clock)
+            if self._reword is not None:
+                incoming = msgspec.structs.replace(incoming, body=self._reword(incoming.body))
+            if self._fetches and rooms.media is not None:
                 async with DisconnectWatch(receive, response):
-                    await self._act(visit, request, response)
-        except ClientLeft:
-            return
-        except asyncio.CancelledError:
-            if not self._leaving.caught():
-                raise
-            await response.fail(self._leaving.refusal())
-        except PointsmanError as error:
-            await response.fail(error)
-        except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge (here and in `site`)
-            self._faults.unforeseen(request_id, error)
-            await response.fail(nobody_foresaw(request_id))
+                    incoming = msgspec.structs.replace(incoming, body=await rooms.media(incoming.body))
+            request = traced(_owned(self._decode(incoming), visit.owner), scope, self._begin)
+            async with DisconnectWatch(receive, response):
+                await self._act(visit, request, response)
+
+
+async def told(work: Awaitable[None], response: Response, leaving: Leaving, faults: Faults, request_id: str) -> None:
+    """The work done, or the one error that it came to: on every route, hot or cold."""
+    try:
+        await work
+    except ClientLeft:
+        return
+    except asyncio.CancelledError:
+        if not leaving.caught():
+            raise
+        await response.fail(leaving.refusal())
+    except PointsmanError as error:
+        await response.fail(error)
+    except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge, where a bug must still become an answer
+        faults.unforeseen(request_id, error)
+        await response.fail(nobody_foresaw(request_id))
 
 
 def nobody_foresaw(request_id: str) -> PointsmanError:

@@ -132,7 +132,11 @@ def _with_hot_routes(schema: dict[str, Any]) -> dict[str, Any]:
         "/v1/generate": _operation("One question, with what is known of it", "GenerateBody", as_json | events),
         "/v1/rag/ingest": _operation("Keep a document (JSON), or a `file` (a form)", "IngestBody", as_json),
         "/v1/rag/query": _operation("A question, answered from documents, with sources", "RagBody", as_json | events),
-        "/v1/route": _operation("The decision only, explained; nothing is called", "RouteBody", as_json),
+        "/v1/route": _operation(
+            "The decision only, explained; nothing is called, but it counts as a request of its key",
+            "RouteBody",
+            as_json,
+        ),
     }
     return schema
 

@@ -16,10 +16,11 @@ from pointsman import __version__
 from pointsman.edge.doorkeeper import ASKED_AS
 from pointsman.edge.endpoint import nobody_foresaw
 from pointsman.edge.http import error_json
+from pointsman.edge.manual import add_manual
 from pointsman.edge.openapi import describe
 from pointsman.errors import PointsmanError, Refused, RequestError
-from pointsman.redact import Hide, redact
 from pointsman.policy.catalogue import default_model_of
+from pointsman.redact import Hide, redact
 from pointsman.settings import Settings
 from pointsman.settings_changes import ConfigStatus
 from pointsman.types import Breaker, DeploymentView, Modality, ModelCard, Tier, Value, World
@@ -195,12 +196,14 @@ def build_shell(desk: Desk, hide: Hide = redact, condition: Callable[[], Conditi
         title="Pointsman",
         version=__version__,
         description="A self-hosted, OpenAI-compatible gateway: every request to the right one of your models.",
+        docs_url=None,
         redoc_url=None,
     )
     _add_status_routes(shell, desk, condition or Condition)
     _add_model_routes(shell, desk)
     _add_errors(shell, hide)
     describe(shell)
+    add_manual(shell)
     return shell
 
 

@@ -1,6 +1,5 @@
 """The whole site as one ASGI application: hot routes by one look-up, everything else to the FastAPI shell."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -14,7 +13,7 @@ from pointsman.edge.audio import decode_speech, decode_transcription
 from pointsman.edge.decode import as_json
 from pointsman.edge.dialect import Dialect, in_dialect
 from pointsman.edge.doorkeeper import ASKED_AS, OPEN, TENANT
-from pointsman.edge.endpoint import Decode, Endpoint, Faults, Register, Rooms, Visit, nobody_foresaw
+from pointsman.edge.endpoint import Decode, Endpoint, Faults, Register, Rooms, Visit, told
 from pointsman.edge.generate import Generate
 from pointsman.edge.http import JSON, Message, Receive, Response, Scope, Send, request_id_of
 from pointsman.edge.keepalive import KeepAlive
@@ -25,7 +24,6 @@ from pointsman.edge.rag_documents import decode_document
 from pointsman.edge.rag_questions import to_chat
 from pointsman.edge.responses import Responses
 from pointsman.edge.tracing import Begin
-from pointsman.errors import PointsmanError
 from pointsman.redact import Hide, redact
 from pointsman.types import Explanation, Kind, Plan, Request, Signals, WhatIf
 
@@ -93,8 +91,7 @@ class Site:
                 await self._answer_cold(scope, receive, send)
 
     async def _answer_cold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """By the shell, which is asked GET for HEAD too: the server sends the head alone. What is cut because the
-        server stops is told so, where nothing has been said yet."""
+        """By the shell; what is cut because the server stops is told so, where nothing has been said yet."""
         request_id = request_id_of(scope)
         response = Response(send, request_id, hide=self._hide)
 
@@ -102,22 +99,17 @@ class Site:
             response.started = True
             await send(message)
 
-        try:
-            if scope["path"] not in OPEN:
-                self._leaving.check()
-            owner = self._rooms().door.admit(scope)
-            known = {TENANT: owner.name if owner else "", ASKED_AS: request_id}
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            await self._shell({**scope, **known, "method": method}, receive, _with_id(noted, request_id))
-        except PointsmanError as error:
-            await response.fail(error)
-        except asyncio.CancelledError:
-            if not self._leaving.caught():
-                raise
-            await response.fail(self._leaving.refusal())
-        except Exception as error:  # noqa: BLE001  # named place 1 of 3: the edge; the shell has answered, and raised it
-            self._faults.unforeseen(request_id, error)
-            await response.fail(nobody_foresaw(request_id))
+        work = self._ask_shell(scope, receive, _with_id(noted, request_id), request_id)
+        await told(work, response, self._leaving, self._faults, request_id)
+
+    async def _ask_shell(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        """GET for HEAD, too: the server sends the head alone. What nobody foresaw the shell raises after its answer."""
+        if scope["path"] not in OPEN:
+            self._leaving.check()
+        owner = self._rooms().door.admit(scope)
+        known = {TENANT: owner.name if owner else "", ASKED_AS: request_id}
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self._shell({**scope, **known, "method": method}, receive, send)
 
 
 def _with_id(send: Send, request_id: str) -> Send:
