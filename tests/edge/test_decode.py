@@ -181,6 +181,36 @@ def test_wrong_constraints_of_a_form_are_told_as_those_of_a_chat(routing: str) -
     assert (of_form.value.param, of_form.value.code) == (of_chat.value.param, of_chat.value.code)
 
 
+def test_a_form_may_hold_each_constraint_in_a_field_of_its_own() -> None:
+    given = {
+        "deadline_s": "1.5",
+        "needs_tools": "true",
+        "entities][": "2024",
+        "entities][1": "Pune",
+        "language": "hi",
+        "cache": "off",
+    }
+    fields = ((f'name="x-routing[{name}]"', "text/plain", value.encode()) for name, value in given.items())
+    request = decode_transcription(form(*fields, WAV))
+    assert request.payload == FormPayload(fields=())
+    assert (request.limits.deadline_s, request.limits.needs_tools, request.limits.cache) == (1.5, True, "off")
+    assert (request.hints.entities, request.hints.language) == (("2024", "Pune"), "hi")
+
+
+@pytest.mark.parametrize(
+    ("name", "param"),
+    [
+        ("x-routing[deadline_s]", "x-routing.deadline_s"),
+        ("x-routing[deadline]", "x-routing"),
+        ("x-routing[a][b]", "x-routing[a][b]"),
+    ],
+)
+def test_wrong_fields_of_constraints(name: str, param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode_transcription(form((f'name="{name}"', "text/plain", b"soon"), WAV))
+    assert caught.value.param == param
+
+
 @pytest.mark.parametrize("routing", [b"deadline_s=1", b'{"a"', b'{} "b"', b'{}, "model": 1', b"\xff", b"[" * 10_000])
 def test_constraints_of_a_form_that_are_no_json(routing: bytes) -> None:
     with pytest.raises(RequestError, match="must be JSON such as") as caught:

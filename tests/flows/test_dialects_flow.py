@@ -19,6 +19,7 @@ MODELS = {
     "good": "mock-n12",
     "odd": "mock-n12-tight-spaced",
     "mute": "mock-n12-nousage",
+    "slow": "mock-t3000",
     "cut": "mock-n32-a1-A5",
     "down": "mock-e1-s500",
 }
@@ -33,7 +34,13 @@ async def gateway(folder: Path) -> AsyncIterator[str]:
             "retry": {"max_attempts": 1, "backoff_s": 0.01},
             "routing": {"encoder": {"enabled": False}},
             "models": [
-                {"id": name, "backend": "openai", "url": upstream.url, "model": script}
+                {
+                    "id": name,
+                    "backend": "openai",
+                    "url": upstream.url,
+                    "model": script,
+                    "kinds": ["chat", "transcription"],
+                }
                 for name, script in MODELS.items()
             ],
         }
@@ -123,6 +130,27 @@ def test_usage_that_no_upstream_tells_is_estimated(tmp_path: Path) -> None:
             assert said.usage is not None
             assert said.usage.input_tokens == whole.usage.input_tokens
             assert said.usage.output_tokens == whole.usage.output_tokens
+
+    asyncio.run(run())
+
+
+def test_a_transcription_has_the_callers_deadline(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with (
+            gateway(tmp_path) as url,
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+        ):
+            recording = ("a.wav", b"RIFF0000WAVE", "audio/wav")
+            for routing in ({"deadline_s": 0.2}, '{"deadline_s": 0.2}'):
+                with pytest.raises(openai.APIStatusError, match="deadline") as caught:
+                    await client.audio.transcriptions.create(
+                        model="slow", file=recording, extra_body={"x-routing": routing}
+                    )
+                assert caught.value.status_code == 504
+            said = await client.audio.transcriptions.create(
+                model="good", file=recording, extra_body={"x-routing": {"deadline_s": 60, "language": "en"}}
+            )
+            assert said.text.startswith("The quick brown fox")
 
     asyncio.run(run())
 

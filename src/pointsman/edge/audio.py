@@ -8,7 +8,7 @@ import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, create_form_parser
 
-from pointsman.edge.decode import NO_ROUTING, OWN_MEMBERS, ROUTING, Routing, invalid, members_of, routing_in, typed
+from pointsman.edge.decode import NO_ROUTING, OWN_MEMBERS, ROUTING, Routing, invalid, members_of, routing_of, typed
 from pointsman.edge.http import Incoming
 from pointsman.errors import RequestError
 from pointsman.types import FormPayload, Kind, Media, Modality, Request, Turn
@@ -69,13 +69,13 @@ def decode_transcription(incoming: Incoming) -> Request:
     upload = files["file"]
     if not upload.data:
         raise invalid("file", "is empty; attach a recording", code="invalid_media")
-    routing = routing_in(named.get(ROUTING, ""))
+    routing = routing_of(fields)
     hints = routing.hints()
     return Request(
         id=incoming.request_id,
         kind=Kind.TRANSCRIPTION,
         model=named.get("model") or "auto",
-        payload=FormPayload(fields=tuple(field for field in fields if field[0] not in NOT_SENT)),
+        payload=FormPayload(fields=tuple(field for field in fields if field[0].partition("[")[0] not in NOT_SENT)),
         media=(upload,),
         stream=named.get("stream", "").lower() == "true",
         hints=msgspec.structs.replace(hints, language=named.get("language") or hints.language),

@@ -1,5 +1,6 @@
 """What all decoders share: JSON members kept as the caller wrote them, errors that name the field and the remedy."""
 
+import re
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -71,12 +72,28 @@ class _Routed(msgspec.Struct):
 
 NO_ROUTING = Routing()
 _ROUTED = msgspec.json.Decoder(_Routed)
+_MEMBER = re.compile(rf"{ROUTING}\[(\w+)\](\[\d*\])?")
 
 
-def routing_in(field: str) -> Routing:
-    """A form's field `x-routing`, which holds the same JSON; empty where there is none. Raises RequestError."""
-    if not field.strip():
-        return NO_ROUTING
+def routing_of(fields: list[tuple[str, str]]) -> Routing:
+    """A form's `x-routing`: its JSON in one field, or a field `x-routing[NAME]` for each member, as OpenAI's clients
+    write what they are given as an object. Raises RequestError."""
+    members: dict[str, Any] = {}
+    for name, value in fields:
+        if name == ROUTING and value.strip():
+            return _routing_in(value)
+        if found := _MEMBER.fullmatch(name):
+            member, is_list = found.groups()
+            members[member] = [*members.get(member, ()), value] if is_list else value
+        elif name.startswith(f"{ROUTING}["):
+            raise invalid(name, f"cannot be read; send all of it as JSON in the field `{ROUTING}`")
+    try:
+        return msgspec.convert({ROUTING: members}, _Routed, strict=False).routing or NO_ROUTING
+    except msgspec.ValidationError as error:
+        raise _told(error) from None
+
+
+def _routing_in(field: str) -> Routing:
     try:
         given = msgspec.json.decode(field, type=msgspec.Raw)
     except NOT_JSON as error:
@@ -119,15 +136,20 @@ def typed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `")
-        path = where.rstrip("`").removeprefix("$").removeprefix(".")
-        if what.startswith("Object missing required field"):
-            name = what.rpartition(" field `")[2].rstrip("`")
-            path = f"{path}.{name}" if path else name
-            raise RequestError(f"{path}: is missing; add it", code="missing_field", param=path) from None
-        raise invalid(path, f"{what[0].lower()}{what[1:]}") from None
+        raise _told(error) from None
     except NOT_JSON as error:
         raise RequestError(f"The body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def _told(error: msgspec.ValidationError) -> RequestError:
+    """In words that name the field first."""
+    what, _, where = str(error).partition(" - at `")
+    path = where.rstrip("`").removeprefix("$").removeprefix(".")
+    if what.startswith("Object missing required field"):
+        name = what.rpartition(" field `")[2].rstrip("`")
+        path = f"{path}.{name}" if path else name
+        return RequestError(f"{path}: is missing; add it", code="missing_field", param=path)
+    return invalid(path, f"{what[0].lower()}{what[1:]}")
 
 
 def invalid(param: str, problem: str, code: str = "invalid_value") -> RequestError:
