@@ -168,9 +168,10 @@ OpenAI and Anthropic clients work as they are: give them the base URL `http://12
 field at fault, and what to do ([troubleshooting](troubleshooting.md) has every code).
 
 - `model` is a model's id, an alias, an objective, or `auto`; for a key with an `objective`, `auto` means that.
-- What is known of a request goes with it in the body member `x-routing` (of a form: as JSON in a field of that name):
-  hints (`use_case`, `intent`, `language`, `complexity`, `query_type`, `entities`, `context_docs`) and limits
-  (`deadline_s`, `max_latency_s`, `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
+- What is known of a request goes with it in the body member `x-routing` (of a form: as JSON in a field of that name, or
+  in one field `x-routing[NAME]` each, as OpenAI's clients send it): hints (`use_case`, `intent`, `language`,
+  `complexity`, `query_type`, `entities`, `context_docs`) and limits (`deadline_s`, `max_latency_s`,
+  `max_cost_per_mtok`, `strategy`, `continuation`, `cache`, `context_tokens`).
 - How soon an answer is expected (`max_latency_s`, the strategy `latency`): by what was measured of the deployment of
   late, its time to the first token and its tokens a second after it, else by the model's `tokens_per_s`. The reasons of
   the plan say which it was; of whom neither is known is let through.
