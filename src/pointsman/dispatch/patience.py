@@ -5,8 +5,8 @@ Knows: what the fleet expects of both. Does not know: lines, who else is there (
 Decision tree (numbers stand in the code):
 1. another is free: the line is left once the turn is overdue, or where it cannot come within a fair share of the time
    that was left. Until then it is kept: whoever ranked this one first knew of the line and of the load
-2. nobody is free, and the fair share is over: the line is left for one whose turn would come sooner than this one's.
-   A turn that is not due yet comes when it was expected; one that is overdue will be so for as long again
+2. nobody is free, and the fair share is over: the line is left where the turn cannot come before the deadline, or is
+   overdue by more than another's would take: it will be so for as long again
 3. else it is kept. So a model that loads as expected is not left for another that has to be loaded, and no place in a
    line is given up for the end of a longer one
 """
@@ -26,21 +26,26 @@ class LeftLine(Refused):
 
 
 class Wait(Value, frozen=True):
-    """One wait in line so far. `expected_s`: how long it was expected to take; `elsewhere_s`: how long the shortest
-    wait at another candidate would take, 0 where one is free; `share_s`: of the time left, had each of them as much."""
+    """One wait in line so far. `expected_s`: how long it was expected to take; `limit_s`: how long it may take;
+    `elsewhere_s`: how long the shortest wait at the `others` would take, 0 where one is free."""
 
     waited_s: float
     expected_s: float
+    limit_s: float
     elsewhere_s: float
-    share_s: float
+    others: int
+
+    @property
+    def share_s(self) -> float:
+        """Of the time that was left when it began, had every candidate as much."""
+        return self.limit_s / (self.others + 1)
 
 
 def look_again_in_s(wait: Wait) -> float:
     """How much longer to stand there before looking again; 0: leave."""
-    is_overdue = wait.waited_s >= wait.expected_s
+    share_s, overdue_s = wait.share_s, wait.waited_s - wait.expected_s
     if wait.elsewhere_s <= 0:  # 1
-        if is_overdue or wait.expected_s > wait.share_s:
-            return 0.0
-    elif wait.waited_s >= wait.share_s and wait.elsewhere_s < abs(wait.expected_s - wait.waited_s):  # 2
-        return 0.0
-    return max(SOONEST_LOOK_S, min(LOOK_EVERY_S, wait.share_s / LOOKS_A_SHARE))  # 3
+        is_left = overdue_s >= 0 or wait.expected_s > share_s
+    else:  # 2
+        is_left = wait.waited_s >= share_s and (wait.expected_s > wait.limit_s or overdue_s > wait.elsewhere_s)
+    return 0.0 if is_left else max(SOONEST_LOOK_S, min(LOOK_EVERY_S, share_s / LOOKS_A_SHARE))  # 3

@@ -178,8 +178,9 @@ class Walk:
         wait = Wait(
             waited_s=waited_s,
             expected_s=call.expected_wait_s,
+            limit_s=waited_s + remaining_s,
             elsewhere_s=min(turns),
-            share_s=(remaining_s + waited_s) / (len(turns) + 1),
+            others=len(turns),
         )
         if look_in_s := look_again_in_s(wait):
             return look_in_s
