@@ -63,7 +63,7 @@ def a_minute(metric: str, by: str = "", where: str = "") -> str:
 OF_MODEL = '{model=~"$model"}'
 REQUESTS = "agent_router_requests_total"
 FAILED = f'sum(rate({REQUESTS}{{status="error"}}[$__rate_interval])) or vector(0)'
-FAILED_SHARE = f"({FAILED}) / sum(rate({REQUESTS}[$__rate_interval]))"
+FAILED_SHARE = f'({FAILED}) / sum(rate({REQUESTS}{{status!="client_error"}}[$__rate_interval]))'
 LATENCY = "agent_router_latency_seconds"
 FIRST = "agent_router_time_to_first_token_seconds"
 SHARE_LIMITS: Thresholds = ((None, GOOD), (0.001, WARN), (0.01, BAD))
