@@ -72,7 +72,7 @@ def _tell(record: "Record", console: Console) -> None:
     tokens = f"{record.prompt_tokens} → {record.completion_tokens} tokens"
     said = "" if record.feedback is None else f", judged {record.feedback:g} ({record.feedback_source})"
     for line in (
-        f"{record.request_id}  {when}  {record.kind}, asked for {record.asked_model}",
+        f"{record.request_id}  {when}  {record.kind}, asked for {record.asked_model or 'what nobody could read'}",
         f"{record.status} {record.http_status} {record.error}".strip() + f" by {record.model_id or 'nobody'}{said}",
         f"{record.total_s:.3f} s, {tokens}, cost {record.cost:g} (baseline {record.baseline_cost:g})",
         f"{record.use_case}/{record.intent}, {record.language}, {record.complexity}, cache {record.cache}",
