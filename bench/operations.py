@@ -33,7 +33,20 @@ import aiohttp
 
 from bench import operations_figures as figures
 from bench.fleet.page import rewrite
-from bench.operations_world import AGAIN, CHANGED, JUDGED, KEYS, MODELS, Ask, Happened, World, drawn, drawn_for
+from bench.operations_world import (
+    AGAIN,
+    CHANGED,
+    JUDGED,
+    KEYS,
+    MODELS,
+    TREATMENT,
+    TRIED,
+    Ask,
+    Happened,
+    World,
+    drawn,
+    drawn_for,
+)
 from bench.processes import Child, free_port
 from pointsman.ledger.build import store_of
 from pointsman.settings_ledger import LedgerSettings
@@ -45,6 +58,14 @@ SLACK_S = 0.010
 QUALITY = 0.06
 AT_ONCE = 16
 LEAVING, LATE = 40, 50
+EXPERIMENT = {
+    "name": "half",
+    "kind": "canary",
+    "control": TRIED,
+    "treatment": TREATMENT,
+    "rollback_above": 1,
+    "guards": {"errors": 1, "slowdown": 1000},
+}
 PLACES = ("truth", "callers", "stats", "metrics", "log", "store", "console")
 INEXACT = frozenset({"cost", "baseline cost", "savings %", "sum of verdicts"})
 AGREED = ("task:", "language:")
@@ -135,6 +156,7 @@ class Bench:
             "retry": {"max_attempts": 3, "backoff_s": 0.01},
             "fleet": {"breaker": {"failures_in_a_row": 1000, "failure_rate": 0.999, "window": 1000}},
             "keys": keys,
+            "experiments": [EXPERIMENT],
             "models": models,
         }
         (self.folder / "pointsman.yaml").write_text(json.dumps(tree))

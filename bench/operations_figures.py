@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.operations_world import BASELINE, MODELS, Happened
+from bench.operations_world import BASELINE, MODELS, TREATMENT, TRIED, Happened
 from pointsman.ledger.store.base import Query, Store
 from pointsman.types_record import attempts_in
 
@@ -35,13 +35,15 @@ def truth_of(world: Happened) -> Figures:
     for request_id, ask in world.asks.items():
         calls, answered = world.calls.get(request_id, []), world.answered_by(request_id)
         found.update(["requests", f"requests:{world.counted_under(request_id)}", f"of key:{ask.key}"])
-        status = "success" if answered else "error" if calls else "client_error"
-        found.update([f"ended:{status}", f"http:{200 if answered else 502 if calls else 404}"])
+        status = "success" if answered else "refused" if calls else "client_error"  # 503 of all is 503
+        found.update([f"ended:{status}", f"http:{200 if answered else 503 if calls else 404}"])
         found.update(f"calls:{call.model}" for call in calls)
         found["failed calls"] += sum(not call.is_good for call in calls)
         if answered and calls and calls[0].model != answered:
             found.update(["fallbacks", f"fallbacks:{calls[0].model}→{answered}"])
         found["cache hits"] += ask.is_repeat
+        if ask.model == TRIED:
+            found[f"arm:{'treatment' if calls[0].model == TREATMENT else 'control'}"] += 1
         if answered:
             prompt, completion = MODELS[answered].tokens(ask.question)
             saved = "saved " if ask.is_repeat else ""
@@ -114,7 +116,7 @@ def _add_sample(found: Counter[str], name: str, labels: Mapping[str, str], value
 def log_lines(path: Path, of: Iterable[str]) -> Figures:
     """One line a request."""
     found: Counter[str] = Counter()
-    wanted = set(of)
+    wanted, cost = set(of), 0.0
     for raw in path.read_text("utf-8").splitlines():
         line = json.loads(raw) if raw.startswith("{") else {}
         if line.get("event") != "request" or line["request_id"] not in wanted:
@@ -129,7 +131,10 @@ def log_lines(path: Path, of: Iterable[str]) -> Figures:
         found["streams"] += line["stream"]
         found["prompt tokens"] += line["prompt_tokens"]
         found["completion tokens"] += line["completion_tokens"]
-    return dict(found)
+        cost += line["cost"]
+        if line["asked_model"] == TRIED:
+            found[f"arm:{line['arm']}"] += 1
+    return {**found, "cost": cost}
 
 
 def _model(line: Mapping[str, Any]) -> str:
@@ -157,6 +162,8 @@ def store(books: Store, of: Iterable[str]) -> Figures:
         found.update(tokens | saved)
         found["saved tokens"] += row.saved_prompt_tokens + row.saved_completion_tokens
         cost, baseline = cost + row.cost, baseline + row.baseline_cost
+        if row.asked_model == TRIED:
+            found[f"arm:{row.arm}"] += 1
         found["verdicts"] += row.feedback is not None
         said += row.feedback or 0.0
     return {**found, "cost": cost, "baseline cost": baseline, "sum of verdicts": said}

@@ -48,6 +48,8 @@ MODELS = {
     "endless": Model(price=0.5, delay_s=0.006, quality=0.8),
 }
 BASELINE = "large"
+TRIED, TREATMENT = "large", "small"
+"""Of what would go to the one, an experiment sends half to the other, whatever comes of it."""
 NAMES = ("auto", "small", "large", "flaky", "lonely", "no-such-model")
 WEIGHTS = (50, 16, 16, 10, 4, 2)
 REPEATED, STREAMED, JUDGED, AGAIN, CHANGED = 0.08, 0.3, 0.25, 0.1, 0.1

@@ -72,7 +72,7 @@ from pointsman.settings import ManagedBase, Model, Settings, sources_of
 from pointsman.settings_changes import ConfigStatus
 from pointsman.sources.store import WeightStore
 from pointsman.standing import Standing
-from pointsman.types import DeploymentView, ModelCard, Tier, World
+from pointsman.types import DeploymentView, ModelCard, Outcome, Tier, World
 from pointsman.types_record import Record
 
 LOG_FOLDER = "logs"
@@ -87,7 +87,7 @@ class App:
         self.clock = clock or SystemClock()
         self.hide = Redactor.of(os.environ, settings.model_dump())
         names = {model.id: model.name or model.id for model in settings.models}
-        self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests, self.hide)
+        self.log = Log.to_stderr(self.clock, settings.log.level, settings.log.requests, self.hide, self._cost)
         self.recent = Recent(self.clock.unix, self.hide, self._in_flight)
         self.log.subscribe(self.recent.event)
         self.http = AiohttpClient()
@@ -154,6 +154,9 @@ class App:
             self.experiments,
             *self.books.sinks,
         )
+
+    def _cost(self, outcome: Outcome) -> float:
+        return self.rooms.prices.cost(outcome)
 
     def _in_flight(self) -> int:
         return self.ledger.in_flight()

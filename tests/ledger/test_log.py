@@ -12,12 +12,15 @@ import pytest
 
 from pointsman.clock import SystemClock
 from pointsman.errors import UpstreamError
-from pointsman.ledger.entry import Ledger
+from pointsman.ledger.cost import Prices
+from pointsman.ledger.entry import Ledger, Sink
 from pointsman.ledger.lines import Event, RequestLine
 from pointsman.ledger.log import Log
 from pointsman.ledger.writer import LineWriter
+from pointsman.policy.catalogue import cards_of
+from pointsman.settings import parse
 from pointsman.testing.decisions import ask, measured
-from pointsman.types import Attempt, Candidate, Plan, Reply, Request, Scored, Signals
+from pointsman.types import Assignment, Attempt, Candidate, Outcome, Plan, Reply, Request, Scored, Signals
 
 SECRET = "my-daughter's-diagnosis"
 PLAN = Plan(
@@ -42,11 +45,23 @@ def private_signals() -> Signals:
     return msgspec.structs.replace(plain, intent=evidence)
 
 
-async def serve(log: Log, request: Request, error: Exception | None = None) -> None:
+class Kept:
+    """A sink that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def closed(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+async def serve(
+    log: Log, request: Request, error: Exception | None = None, plan: Plan = PLAN, others: tuple[Sink, ...] = ()
+) -> None:
     """One request whose prompt, evidence, answer and failing attempt all hold the secret."""
-    async with Ledger(SystemClock(), (log,), {}).open(request) as entry:
+    async with Ledger(SystemClock(), (log, *others), {}).open(request) as entry:
         entry.measured(private_signals())
-        entry.planned(PLAN)
+        entry.planned(plan)
         now_s = SystemClock().now()
         failed = Attempt(
             deployment_id="small/1", model_id="small", started_s=now_s, error="upstream_error", detail=f"no: {SECRET}"
@@ -79,6 +94,28 @@ def test_the_canonical_line(pipe: tuple[int, int]) -> None:
     assert line["attempts"][1]["first_byte_s"] == 0.25
     assert line["ts"].endswith("Z")
     assert line["tokens_estimated"]
+    assert (line["experiment"], line["arm"], line["cost"]) == (None, None, None)
+
+
+def test_the_line_tells_the_arm_and_what_it_cost(pipe: tuple[int, int]) -> None:
+    cards = cards_of(parse("models: [{id: large, backend: openai, url: 'http://a', cost_per_mtok: 2.5}]"))
+    assignment = Assignment(experiment="pair", arm="small", propensity=0.5)
+    plan = msgspec.structs.replace(PLAN, assignment=assignment)
+    log = Log(LineWriter(pipe[1]), SystemClock(), cost=Prices(cards).cost)
+    kept = Kept()
+
+    async def scene() -> None:
+        await serve(log, ask(SECRET), plan=plan, others=(kept,))
+        with pytest.raises(UpstreamError):
+            await serve(log, ask(SECRET), error=UpstreamError("no"), others=(kept,))
+
+    asyncio.run(scene())
+    lines = [json.loads(line) for line in written(pipe, log).splitlines()]
+    assert [(line["experiment"], line["arm"]) for line in lines] == [("pair", "small"), (None, None)]
+    tokens = lines[0]["prompt_tokens"] + lines[0]["completion_tokens"]
+    assert [line["cost"] for line in lines] == pytest.approx([tokens * 2.5e-6, 0.0])
+    assert [line["cost"] for line in lines] == [Prices(cards).spent(outcome).cost for outcome in kept.outcomes]
+    assert lines[0]["cost"] > 0
 
 
 def test_an_error_is_a_code_and_no_more(pipe: tuple[int, int]) -> None:

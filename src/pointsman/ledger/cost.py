@@ -37,10 +37,13 @@ class Prices:
         self._per_mtok = {name: card.cost_per_mtok for name, card in by_id.items()}
         self._compared = by_id[self.baseline].kinds if self.baseline in by_id else ()
 
+    def cost(self, outcome: Outcome) -> float:
+        """What the Outcome's tokens come to."""
+        return self._money(outcome.usage, outcome.attempts[-1].model_id) if outcome.attempts else 0.0
+
     def spent(self, outcome: Outcome) -> Spent:
         """What the Outcome's tokens and time come to."""
-        cached = outcome.cached_model
-        cost = self._money(outcome.usage, outcome.attempts[-1].model_id if outcome.attempts else "")
+        cached, cost = outcome.cached_model, self.cost(outcome)
         saved = self._money(outcome.saved, cached) if cached else 0.0
         baseline = cost + saved
         if outcome.kind in self._compared:

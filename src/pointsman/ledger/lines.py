@@ -34,7 +34,8 @@ class AttemptLine(Value, frozen=True):
 
 
 class RequestLine(Value, frozen=True):
-    """The canonical line. Times in seconds; `*_p` are the classifier's probabilities."""
+    """The canonical line. Times in seconds; `*_p` are the classifier's probabilities; `cost` as the ledger's row
+    has it, None where prices are not known."""
 
     ts: datetime
     level: Level
@@ -57,6 +58,8 @@ class RequestLine(Value, frozen=True):
     complexity: str | None
     complexity_p: float | None
     strategy: str | None
+    experiment: str | None
+    arm: str | None
     cache: str
     attempts: tuple[AttemptLine, ...]
     stream: bool
@@ -65,6 +68,7 @@ class RequestLine(Value, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     tokens_estimated: bool
+    cost: float | None
     classify_s: float
     decide_s: float
     wait_s: float
@@ -83,9 +87,10 @@ class Event(Value, frozen=True):
     details: tuple[tuple[str, str | int | float | bool | None], ...] = ()
 
 
-def line_of(outcome: Outcome, hide: Hide = redact) -> RequestLine:
+def line_of(outcome: Outcome, hide: Hide = redact, cost: float | None = None) -> RequestLine:
     """The canonical line of an Outcome, stamped with the moment it ended; `hide` sees whatever a caller chose."""
-    signals = outcome.signals
+    signals, plan = outcome.signals, outcome.plan
+    assignment = plan.assignment if plan else None
     use_case, use_case_p = _label(signals.use_case if signals else None)
     intent, intent_p = _label(signals.intent if signals else None)
     language, language_p = _label(signals.language if signals else None)
@@ -112,7 +117,9 @@ def line_of(outcome: Outcome, hide: Hide = redact) -> RequestLine:
         language_p=language_p,
         complexity=complexity,
         complexity_p=complexity_p,
-        strategy=outcome.plan.strategy if outcome.plan else None,
+        strategy=plan.strategy if plan else None,
+        experiment=assignment.experiment if assignment else None,
+        arm=assignment.arm if assignment else None,
         cache=outcome.cache,
         attempts=tuple(_attempt(attempt) for attempt in outcome.attempts),
         stream=outcome.stream,
@@ -121,6 +128,7 @@ def line_of(outcome: Outcome, hide: Hide = redact) -> RequestLine:
         prompt_tokens=outcome.usage.prompt_tokens,
         completion_tokens=outcome.usage.completion_tokens,
         tokens_estimated=outcome.usage.is_estimated,
+        cost=cost,
         classify_s=round(outcome.classify_s, 6),
         decide_s=round(outcome.decide_s, 6),
         wait_s=round(outcome.wait_s, 6),

@@ -26,7 +26,8 @@ MAX_FRAMES = 6
 
 
 class Log:
-    """A sink. `human` makes short coloured lines instead of JSON; `requests` false leaves only events."""
+    """A sink. `human` makes short coloured lines instead of JSON; `requests` false leaves only events; `cost` tells
+    what a request came to."""
 
     def __init__(
         self,
@@ -36,10 +37,12 @@ class Log:
         requests: bool = True,
         human: bool = False,
         hide: Redactor | None = None,
+        cost: Callable[[Outcome], float] | None = None,
     ) -> None:
         self._writer = writer
         self._hide = hide or Redactor()
         self._clock = clock
+        self._cost = cost
         self._level = level
         self._floor = LEVELS[level]
         self._requests = requests
@@ -50,17 +53,22 @@ class Log:
 
     @classmethod
     def to_stderr(
-        cls, clock: Clock, level: Level = "info", requests: bool = True, hide: Redactor | None = None
+        cls,
+        clock: Clock,
+        level: Level = "info",
+        requests: bool = True,
+        hide: Redactor | None = None,
+        cost: Callable[[Outcome], float] | None = None,
     ) -> Self:
         """Standard error: short lines where a person reads it on a terminal, JSON everywhere else."""
         human = os.isatty(STDERR)
-        return cls(LineWriter(STDERR), clock, level=level, requests=requests, human=human, hide=hide)
+        return cls(LineWriter(STDERR), clock, level=level, requests=requests, human=human, hide=hide, cost=cost)
 
     def closed(self, outcome: Outcome) -> None:
         """Write the request's line."""
         if not self._requests:
             return
-        line = line_of(outcome, self._hide)
+        line = line_of(outcome, self._hide, None if self._cost is None else self._cost(outcome))
         if LEVELS[line.level] >= self._floor:
             self._put(request_line(line) if self._human else self._encode(line) + b"\n")
 
