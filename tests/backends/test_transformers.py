@@ -8,12 +8,16 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from pointsman.backends.base import Toolbox
 from pointsman.backends.managed import Post
 from pointsman.backends.safetensors import Facts, read_facts
-from pointsman.backends.transformers import BASE_BYTES, CUDA_BYTES, CUDA_HOST_BYTES, Transformers
+from pointsman.backends.transformers import BASE_BYTES, CUDA_BYTES, CUDA_HOST_BYTES, Transformers, deployments
 from pointsman.backends.worker.config import TransformersConfig
+from pointsman.clock import SystemClock
+from pointsman.dispatch.http import AiohttpClient
 from pointsman.errors import UpstreamError
 from pointsman.settings import Model, TransformersModel
+from pointsman.sources.store import WeightStore
 from pointsman.testing.checkpoint import write_checkpoint
 
 STORED_SHORT = Facts(
@@ -55,6 +59,20 @@ def test_what_the_child_is_told(checkpoint: Path) -> None:
     assert dict(launch.env)["CUDA_VISIBLE_DEVICES"] == ""
     assert dict(launch.env)["HF_HUB_OFFLINE"] == "1"
     assert launch.continues == "prefill"
+
+
+def test_each_variant_is_sized_by_its_own_weights(checkpoint: Path, tmp_path: Path) -> None:
+    small = write_checkpoint(tmp_path / "small")
+    header = b'{"w": {"dtype": "F32", "shape": [250], "data_offsets": [0, 1000]}}'
+    (small / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(1000))
+    names = [str(checkpoint), str(small)]
+    one = model(source={"file": names[0]}, variants=({"file": names[1]},))
+    clock = SystemClock()
+    store = WeightStore(tmp_path / "cache", clock)
+    ((_, backend),) = deployments(one, Toolbox(http=AiohttpClient(), weights=store, clock=clock, log_dir=tmp_path))
+    full, less = backend.variants()
+    assert [full.name, less.name] == names
+    assert full.footprint.weights_bytes > less.footprint.weights_bytes == 1000
 
 
 def test_the_context_is_no_longer_than_the_models_own(checkpoint: Path) -> None:

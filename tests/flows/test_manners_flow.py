@@ -17,7 +17,8 @@ from pointsman.testing.upstream import FaultUpstream
 
 PROMPT = "Speak like a station master."
 SAMPLING = {"temperature": 0.25, "top_k": 40}
-SAID = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
+HI = {"role": "user", "content": "Hi"}
+SAID = {"messages": [HI], "max_tokens": 3}
 DOORS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": SAID,
     "/v1/messages": SAID,
@@ -25,7 +26,7 @@ DOORS: dict[str, dict[str, Any]] = {
     "/v1/generate": {"query": "Hi"},
 }
 OWN: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": SAID | {"messages": [{"role": "developer", "content": "Mine."}, *SAID["messages"]]},  # type: ignore[misc]
+    "/v1/chat/completions": {"messages": [{"role": "developer", "content": "Mine."}, HI]},
     "/v1/messages": SAID | {"system": "Mine."},
     "/v1/responses": {"input": "Hi", "instructions": "Mine."},
 }
@@ -77,10 +78,7 @@ def test_they_reach_the_server_by_every_door(tmp_path: Path) -> None:
             for door, body in DOORS.items():
                 for stream in (False, True):
                     told = await scene.seen(door, **body, stream=stream)
-                    assert told["messages"] == [
-                        {"role": "system", "content": PROMPT},
-                        {"role": "user", "content": "Hi"},
-                    ], door
+                    assert told["messages"] == [{"role": "system", "content": PROMPT}, HI], door
                     assert (told["temperature"], told["top_k"]) == (0.25, 40), door
                     assert told.get("stream", False) is stream
             told = await scene.seen("/v1/completions", prompt="Hi", temperature=1)

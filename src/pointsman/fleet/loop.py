@@ -424,16 +424,11 @@ def _budgets(settings: FleetSettings, hardware: Hardware, specs: Iterable[Deploy
     """Of the host's memory, and of each GPU's. Where no GPU can be asked, those that models name have the budget that
     is set, or are left out of the books.
     """
-    each_gb, fraction = settings.gpu_memory_budget_gb, settings.memory_fraction
     gpus = {gpu.index: gpu.total_bytes for gpu in hardware.gpus()}
-    if not gpus and each_gb is not None:
+    if not gpus and settings.gpu_memory_budget_gb is not None:
         gpus = dict.fromkeys((0, *(gpu for spec in specs for gpu in spec.gpus)), 0)
-    budget_bytes = _limit_bytes(settings.memory_budget_gb, fraction, hardware.total_bytes())
-    return budget_bytes, tuple((gpu, _limit_bytes(each_gb, fraction, size)) for gpu, size in sorted(gpus.items()))
-
-
-def _limit_bytes(limit_gb: float | None, fraction: float, total_bytes: int) -> int:
-    return int(fraction * total_bytes if limit_gb is None else limit_gb * GB)
+    budgets = tuple((gpu, settings.gpu_budget_bytes(size)) for gpu, size in sorted(gpus.items()))
+    return settings.budget_bytes(hardware.total_bytes()), budgets
 
 
 def _why_awake(d: Deployment) -> str:
