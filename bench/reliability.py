@@ -68,7 +68,7 @@ FAULTS = (
     Fault("never an answer", "mock-hang"),
     Fault("slow loris: a byte each 0.3 s", "mock-loris-i300-n2"),
     Fault("silence after the first token", "mock-n4-i5000", after_commit=True),
-    Fault("HTTP 400: the request is at fault", "mock-e1-s400", is_final=True),
+    Fault("HTTP 400: it does not take the request", "mock-e1-s400"),
     Fault("HTTP 401", "mock-e1-s401"),
     Fault("HTTP 404", "mock-e1-s404"),
     Fault("HTTP 429", "mock-e1-s429"),

@@ -69,6 +69,10 @@ DRAINING = "draining"
 """The code of what is refused or cut because the server stops."""
 
 
+LONGEST_RETRY_AFTER_S = 60.0
+"""Of the pauses upstreams ask for, the longest that is passed on: OpenAI's clients heed no longer one."""
+
+
 LONGEST_MESSAGE = 4000
 """In characters: what a message quotes may be a caller's, and as long as its body."""
 

@@ -127,7 +127,12 @@ class ServerSettings(Section):
 class RetrySettings(Section):
     """How hard one request is tried before its caller hears of a failure."""
 
-    max_attempts: int = Field(5, ge=1, le=20, description="Upstream calls one request may cost, over all candidates.")
+    max_attempts: int = Field(
+        5,
+        ge=1,
+        le=20,
+        description="After so many attempts nobody is asked a second time; a first try every candidate has.",
+    )
     backoff_s: float = Field(
         0.1, ge=0, description="Base of the exponential back-off with full jitter on one deployment."
     )
@@ -402,13 +407,13 @@ def _check_keys(settings: Settings, ids: list[str]) -> Iterator[Problem]:
         for position, model in enumerate(key.models):
             if model not in ids:
                 yield ("keys", index, "models", position), _no_model(model, ids)
-
-
         objectives = settings.routing.objectives
         if key.objective is not None and key.objective not in objectives:
             there_are = f"objectives are {', '.join(objectives)}" if objectives else "`routing.objectives` has none"
             near = words.did_you_mean(key.objective, objectives)
             yield ("keys", index, "objective"), f"there is no objective `{key.objective}`{near}; {there_are}"
+
+
 def _check_names(settings: Settings, ids: list[str]) -> Iterator[Problem]:
     for index, name in enumerate(ids):
         if name in ids[:index]:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from pointsman.dispatch.patience import LeftLine
 from pointsman.dispatch.retry import (
-    LONGEST_RETRY_AFTER_S,
     Failed,
     Situation,
     Verdict,
@@ -15,6 +14,7 @@ from pointsman.dispatch.retry import (
     last_word,
 )
 from pointsman.errors import (
+    LONGEST_RETRY_AFTER_S,
     DeadlineExceeded,
     Declined,
     PlanExhausted,

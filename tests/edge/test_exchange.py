@@ -22,7 +22,7 @@ from pointsman.edge.http import (
     splice_event,
     without_usage_event,
 )
-from pointsman.errors import NoCapableModel, PlanExhausted, Refused, RequestError, UpstreamError
+from pointsman.errors import NoCapableModel, PlanExhausted, PointsmanError, Refused, RequestError, UpstreamError
 from pointsman.types import (
     Attempt,
     Context,
@@ -245,12 +245,15 @@ def test_a_stream_that_breaks_ends_with_one_error_event_and_no_done() -> None:
 
 
 def test_error_objects_tell_the_cause_and_when_to_come_back() -> None:
-    async def headers_of(error: RequestError | Refused) -> dict[bytes, bytes]:
+    async def headers_of(error: PointsmanError) -> dict[bytes, bytes]:
         wire = Wire()
         await Response(wire.send, "r").fail(error)
         return wire.headers
 
     assert asyncio.run(headers_of(Refused("busy", retry_after_s=7.6)))[b"retry-after"] == b"8"
+    assert asyncio.run(headers_of(UpstreamError("500", retry_after_s=20)))[b"retry-after"] == b"20"
+    assert asyncio.run(headers_of(UpstreamError("500", retry_after_s=9e9)))[b"retry-after"] == b"60"
+    assert asyncio.run(headers_of(UpstreamError("500")))[b"retry-after"] == b"1"
     assert b"retry-after" not in asyncio.run(headers_of(RequestError("bad")))
     rejected = (Rejected(deployment_id="a", model_id="a", code="modality", why="cannot see"),)
     incapable = json.loads(error_json(NoCapableModel("nobody", rejected=rejected)))["error"]

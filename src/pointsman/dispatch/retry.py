@@ -21,6 +21,7 @@ from enum import StrEnum
 
 from pointsman.dispatch.patience import LeftLine
 from pointsman.errors import (
+    LONGEST_RETRY_AFTER_S,
     DeadlineExceeded,
     Declined,
     PlanExhausted,
@@ -37,8 +38,6 @@ from pointsman.types import Attempt, Value
 MODEL_DEPENDENT = frozenset({"context_length_exceeded", "unsupported_language", "invalid_media", "model_not_found"})
 TOO_MANY, TOO_MUCH = 429, frozenset({429, 503})
 """Statuses of a server that is asked more than it can take."""
-LONGEST_RETRY_AFTER_S = 60.0
-"""Who is told to come back later than this takes it for a no: OpenAI's clients heed no longer pause."""
 
 
 class Verdict(StrEnum):

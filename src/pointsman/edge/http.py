@@ -17,7 +17,7 @@ import msgspec
 
 from pointsman.clock import Clock
 from pointsman.errors import (
-    DeadlineExceeded,
+    LONGEST_RETRY_AFTER_S,
     NoCapableModel,
     PlanExhausted,
     PointsmanError,
@@ -387,6 +387,8 @@ def error_json(error: PointsmanError, delivered_events: int | None = None) -> by
 def _retry_after(error: PointsmanError) -> tuple[Header, ...]:
     if isinstance(error, Refused):
         return ((b"retry-after", b"%d" % max(1, round(error.retry_after_s))),)
-    if isinstance(error, UpstreamError | PlanExhausted) and not isinstance(error, DeadlineExceeded):
+    if isinstance(error, UpstreamError):
+        return ((b"retry-after", b"%d" % max(1, round(min(error.retry_after_s, LONGEST_RETRY_AFTER_S)))),)
+    if isinstance(error, PlanExhausted):
         return ((b"retry-after", b"1"),)
     return ()
