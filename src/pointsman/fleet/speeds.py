@@ -20,14 +20,15 @@ TEXT = frozenset({Kind.CHAT, Kind.COMPLETION})
 
 
 class Speed:
-    """As of `at_s`. `first_token_s`: 0 where no stream has shown it. `per_s`: tokens a second after it, 0 where no text
-    was seen: of `tokens` that took `writing_s`, sums that fade."""
+    """Of an answer that began to come at `at_s` and of those before. `first_token_s`: 0 where no stream has shown it,
+    None before any answer. `per_s`: tokens a second after it, 0 where no text was seen: of `tokens` that took
+    `writing_s`, sums that fade."""
 
     __slots__ = ("at_s", "first_token_s", "per_s", "tokens", "writing_s")
 
-    def __init__(self, at_s: float = 0.0) -> None:
-        self.at_s = at_s
-        self.first_token_s = self.per_s = self.tokens = self.writing_s = 0.0
+    def __init__(self, first_token_s: float | None = None) -> None:
+        self.first_token_s = first_token_s
+        self.at_s = self.per_s = self.tokens = self.writing_s = 0.0
 
     def began(self, after_s: float) -> None:
         """An answer that let its beginning be seen."""
@@ -40,26 +41,24 @@ class Speed:
         self.per_s = self.tokens / self.writing_s
 
     def __repr__(self) -> str:
-        return f"Speed({self.first_token_s:.3g} s to begin, {self.per_s:.3g} tokens a second)"
+        return f"Speed({self.first_token_s or 0:.3g} s to begin, {self.per_s:.3g} tokens a second)"
 
 
 class Speeds(dict[str, Speed]):
     """By deployment."""
 
     def __missing__(self, deployment_id: str) -> Speed:
-        return self.setdefault(deployment_id, Speed())
+        return self.setdefault(deployment_id, Speed(0.0))
 
     def closed(self, outcome: Outcome) -> None:
         if len(outcome.attempts) != 1 or outcome.status != "success":
             return
         one = outcome.attempts[0]
-        if one.first_byte_s is None:
-            return
         speed = self[one.deployment_id]
-        speed.at_s = outcome.arrived_s + outcome.total_s
+        speed.at_s = one.ended_s
         tokens = outcome.usage.completion_tokens if outcome.kind in TEXT else 0
-        first_s = speed.first_token_s
-        if outcome.stream or not tokens:
+        first_s = speed.first_token_s or 0.0
+        if (outcome.stream or not tokens) and one.first_byte_s is not None:
             first_s = one.first_byte_s - one.started_s - one.wait_s
             speed.began(first_s)
         if tokens:

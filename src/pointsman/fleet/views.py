@@ -16,12 +16,12 @@ from pointsman.fleet.calls import free_slots
 from pointsman.fleet.estimates import is_steady, ready_in_s
 from pointsman.fleet.memory import HOST, Sizes, added
 from pointsman.fleet.speeds import FADES_S, Speed
-from pointsman.fleet.values import INFINITY, WARM, Deployment, Phase, Rules, State
+from pointsman.fleet.values import WARM, Deployment, Phase, Rules, State
 from pointsman.types import Breaker, DeploymentView, Tier, World
 
 DRAINING = "draining"
 USUAL = Rules()
-UNKNOWN = Speed(at_s=-INFINITY)
+UNKNOWN = Speed()
 UNMEASURED: Mapping[str, Speed] = MappingProxyType({})
 RENEWED_S = 60.0
 
@@ -37,7 +37,8 @@ def view_of(
 ) -> DeploymentView:
     """One deployment as of now."""
     mode = mode_at(d.breaker, now_s)
-    is_measured = now_s - speed.at_s < FADES_S
+    if now_s - speed.at_s >= FADES_S:
+        speed = UNKNOWN
     return DeploymentView(
         id=d.spec.id,
         model_id=d.spec.model_id,
@@ -51,8 +52,8 @@ def view_of(
         retry_in_s=retry_in_s(d.breaker, now_s),
         is_tried=mode is Breaker.HALF_OPEN and free_slots(d, rules, now_s) <= 0,
         latency_s=d.latency_s if now_s - d.latency_at_s < FADES_S else None,
-        first_token_s=speed.first_token_s if is_measured else None,
-        tokens_per_s=speed.per_s if is_measured else 0.0,
+        first_token_s=speed.first_token_s,
+        tokens_per_s=speed.per_s,
         is_managed=d.spec.is_managed,
         memory_bytes=d.holds[0][1] if d.phase in WARM else d.footprint_bytes,
         gpu_bytes=d.holds[1:] if d.phase in WARM else d.gpu_bytes,

@@ -39,7 +39,8 @@ class Sums:
         self.latency_s = self.latency_s2 = self.tokens = self.tokens2 = self.tokens_latency = 0.0
         self.cost = self.baseline_cost = self.saved_cost = self.gpu_s = self.verdict_sum = 0.0
 
-    def add(self, outcome: Outcome, spent: Spent) -> None:
+    def add(self, outcome: Outcome, spent: Spent) -> bool:
+        """Whether a model gave a whole answer."""
         usage = outcome.usage
         self.requests += 1
         self.prompt_tokens += usage.prompt_tokens
@@ -54,6 +55,8 @@ class Sums:
             self.successes += 1
             if not outcome.cached_model:
                 self._add_answer(outcome.total_s, usage.completion_tokens)
+                return True
+        return False
 
     def _add_answer(self, total_s: float, tokens: int) -> None:
         self.answers += 1
@@ -144,12 +147,12 @@ class Tally:
         self.by_status[outcome.status] += 1
         self.by_cache[outcome.cache] += 1
         self.fallbacks += bool(outcome.fallback_from)
-        if outcome.status == "success" and not outcome.cached_model:
-            self.latencies_s.append(outcome.total_s)
         signals, plan = outcome.signals, outcome.plan
         language = signals.language.label if signals else UNKNOWN
         arm = _arm(plan.assignment if plan else None)
-        self._sums((outcome.model_id, outcome.task, language or UNKNOWN, arm, outcome.tenant)).add(outcome, spent)
+        sums = self._sums((outcome.model_id, outcome.task, language or UNKNOWN, arm, outcome.tenant))
+        if sums.add(outcome, spent):
+            self.latencies_s.append(outcome.total_s)
 
     def judged(self, judged: Judged) -> None:
         """Into the same groups, however long ago the request was."""
