@@ -251,7 +251,9 @@ class RoutingSettings(Section):
         {}, description="Name → a way to choose, to be named as `model`: `thrifty: {strategy: cost}`."
     )
     use_cases: Mapping[Label, tuple[Alias, ...]] = Field(
-        {}, description="Use case or agent intent → models in order of preference: the use-case matrix."
+        {},
+        description="Use case or agent intent → models in order of preference: the use-case matrix. An intent's are "
+        "followed by those of `agent`.",
     )
     fallbacks: Mapping[Id, tuple[Id, ...]] = Field(
         {},

@@ -145,6 +145,19 @@ def test_a_row_survives_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(row), type=Record) == row
 
 
+def test_a_world_tells_what_was_measured_and_one_from_before_can_be_read() -> None:
+    fast = replace(hot("small"), latency_s=0.5, first_token_s=0.25, tokens_per_s=80.0)
+    row = record_of(replace(outcome(), world=world(fast)), NOTHING)
+    read = world_in(row)
+    assert read is not None
+    assert read.deployments == (fast,)
+    older = '{"deployments":[{"id":"small","model_id":"small","tier":"hot","state":"ready","latency_s":0.5}]}'
+    before = world_in(replace(row, world=older))
+    assert before is not None
+    [view] = before.deployments
+    assert (view.latency_s, view.first_token_s, view.tokens_per_s) == (0.5, None, 0.0)
+
+
 # ---------------------------------------------------------------- money
 
 
