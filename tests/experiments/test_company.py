@@ -105,6 +105,20 @@ def test_a_verdict_counts_for_its_step_alone_wherever_it_comes_in() -> None:
     assert other.controller.standing("e").verdicts_here == (0, 0)
 
 
+def test_second_words_are_weighed_though_nothing_was_added() -> None:
+    one, other = several(2)
+    for gateway in (one, other):
+        gateway.feed(40, 0.95, 0.75)  # looks like a loss, proves none
+        gateway.turn()
+    other.turn()
+    assert not other.place[2]
+    for _ in range(30):
+        one.controller.judged(judged("e", "treatment", 0.0, one.clock.unix(), replaces=1.0))
+    asyncio.run(one.controller.meet())
+    other.turn()
+    assert other.place[2]
+
+
 def test_operators_are_heard_everywhere_and_the_later_word_counts() -> None:
     one, other, third = several(3)
     one.controller.order("e", "rollback", None, "test")
@@ -200,7 +214,7 @@ def test_a_word_that_cannot_be_read_is_passed_over() -> None:
 ACTS = st.sampled_from(["good", "bad", "turn", "pause", "resume", "rollback", "lower", "higher", "cut", "mend"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), ACTS), max_size=30))
 def test_whatever_happens_all_end_at_the_same_place(acts: list[tuple[int, str]]) -> None:
     square = Square()
@@ -208,7 +222,7 @@ def test_whatever_happens_all_end_at_the_same_place(acts: list[tuple[int, str]])
     for number, act in acts:
         _do(gateways[number], act, square)
     square.is_open = True
-    for gateway in gateways * 3:
+    for gateway in gateways * 5:
         asyncio.run(gateway.controller.meet())
     assert len({gateway.place for gateway in gateways}) == 1
     assert len({gateway.controller.standing("e").evidence for gateway in gateways}) == 1

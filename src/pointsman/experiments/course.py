@@ -60,7 +60,8 @@ class Course(msgspec.Struct):
     """All that is remembered. `step`: of the rollout, −1 before its first; `began_unix_s`: of the step.
 
     `late`: verdicts on requests from before it; `rollbacks`: so many, ever; `orders`, `pauses`: how often operators set
-    the ratio, and paused or resumed. `control`, `treatment`: what this gateway has counted.
+    the ratio, and paused or resumed; `replaced`: verdicts that took the place of others. `control`, `treatment`: what
+    this gateway has counted.
     """
 
     fingerprint: str
@@ -74,6 +75,7 @@ class Course(msgspec.Struct):
     rollbacks: int = 0
     orders: int = 0
     pauses: int = 0
+    replaced: int = 0
     control: Arm = msgspec.field(default_factory=Arm)
     treatment: Arm = msgspec.field(default_factory=Arm)
     changes: list[Change] = msgspec.field(default_factory=list)
@@ -94,6 +96,7 @@ class Experiment:
         self._patience = Patience()
         self._windows = Windows(settings.window_s) if settings.kind == SWITCHBACK else None
         self._together: tuple[Arm, Arm] | None = None
+        self._replaced = 0
         own = fingerprint_of(settings)
         if course is not None and course.fingerprint == own:
             self.course = course
@@ -160,6 +163,7 @@ class Experiment:
         into = self._into(arm, judged.received_unix_s)
         if judged.replaces is not None:
             into.quality.take(judged.replaces)
+            self.course.replaced += 1
             self._patience.forget()
         into.quality.add(judged.feedback.value)
 
@@ -245,6 +249,7 @@ class Experiment:
             pauses=course.pauses,
             is_paused=course.is_paused,
             rollbacks=course.rollbacks,
+            replaced=course.replaced,
             event=last.event,
             by=last.by,
             why=last.why,
@@ -271,7 +276,10 @@ class Experiment:
                 if word.is_of(course.orders, course.step):
                     self._together[0].join(word.control)
                     self._together[1].join(word.treatment)
-        self._patience.forget()
+        replaced = sum(word.replaced for word in words)
+        if replaced != self._replaced:
+            self._replaced = replaced
+            self._patience.forget()
 
     def alone(self) -> None:
         """Nobody is heard: go on by what was counted here."""

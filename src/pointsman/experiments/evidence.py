@@ -61,8 +61,11 @@ class Tally(msgspec.Struct):
 
     def join(self, other: "Tally") -> None:
         """Count what another has counted, too."""
+        counts = self.counts
         for level, times in other.counts.items():
-            self.add(level / LEVELS, times)
+            counts[level] = counts.get(level, 0) + times
+        self.n += other.n
+        self.total += other.total
 
     @property
     def mean(self) -> float:

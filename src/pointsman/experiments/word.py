@@ -16,8 +16,8 @@ from pointsman.types import Value
 
 class Word(Value, frozen=True):
     """`orders`: so many ratios were set by operators, `pauses`: so often it was paused or resumed, `rollbacks`: rolled
-    back. `event`, `by`, `why`: of the last change of the ratio. `control`, `treatment`: what was counted by the gateway
-    itself since that."""
+    back; `replaced`: so many verdicts took the place of others. `event`, `by`, `why`: of the last change of the ratio.
+    `control`, `treatment`: what was counted by the gateway itself since that."""
 
     orders: int
     is_rolled_back: bool
@@ -26,6 +26,7 @@ class Word(Value, frozen=True):
     pauses: int
     is_paused: bool
     rollbacks: int
+    replaced: int
     event: str
     by: str
     why: str
