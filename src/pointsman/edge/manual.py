@@ -1,8 +1,8 @@
 """`/docs`: the OpenAPI document as a page for people: no script, nothing from elsewhere, readable without the internet.
 
 Knows: OpenAPI's words, as far as this document uses them. Does not know: any route.
-Pure but for its two routes, and like the document it shows the page says nothing about this very server: everybody may
-read both. Trying requests out is the console's playground.
+Like the document it shows, the page says nothing about this very server: everybody may read both. Requests are tried out
+in the console's playground.
 """
 
 import base64
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 def add_manual(shell: FastAPI) -> None:
-    """The page, and the document itself beside it as FastAPI serves it."""
+    """The page; the document itself is FastAPI's to serve."""
 
     @cache
     def page() -> bytes:
