@@ -1,8 +1,8 @@
 """`/docs`: the OpenAPI document as a page for people: no script, nothing from elsewhere, readable without the internet.
 
 Knows: OpenAPI's words, as far as this document uses them. Does not know: any route.
-Like the document it shows, the page says nothing about this very server: everybody may read both. Requests are tried out
-in the console's playground.
+Like the document it shows, the page says nothing about this very server: everybody may read both. Requests are tried
+out in the console's playground.
 """
 
 import base64
