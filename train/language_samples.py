@@ -25,10 +25,11 @@ WORTH = {"corpus": 4.0, "hinglish_top": 1.0, "phrases": 3.0, "lexicon": 0.5, "ud
 ENGLISH_CORPUS_WORTH = 5.0  # English has many rows of other sources
 FEWEST_LOANS, BAGS = 3, 12000
 NAMED_BAGS = 5000
-BETWEEN = "and to in near from of for at with the vs".split()
+BETWEEN = "and to in near from of for at with the vs versus or".split()
 MOST_ENGLISH = 0.6  # of the words of a comment
 SPAN_WORTH, SYNTHETIC_WORTH, QUOTING_WORTH, WORD_WORTH, RETYPED_WORTH = 0.4, 0.5, 0.1, 0.5, 0.4
-# Names and loans that a text in any language may hold: they speak for none.
+# Names and loans that a text in any language may hold: they speak for none. First of people, places and food; then of
+# products and techniques, which Indian requests are full of.
 NAMES = tuple(
     (
         "mumbai delhi bengaluru bangalore chennai kolkata hyderabad pune jaipur lucknow kochi mysuru mysore madurai "
@@ -43,7 +44,19 @@ NAMES = tuple(
         "ugadi navratri durga puja eid ramzan gita ramayana mahabharata upanishads yoga ayurveda upi aadhaar irctc "
         "paytm flipkart zomato swiggy rupees lakh crore bollywood tollywood kollywood ipl kabaddi rangoli mehndi saree "
         "hindi tamil telugu bengali bangla marathi gujarati kannada malayalam punjabi hindi tamil telugu kannada urdu "
-        "kurta lehenga dhoti ghee haldi jeera methi ashram guru mantra karma dharma nirvana avatar pandit"
+        "kurta lehenga dhoti ghee haldi jeera methi ashram guru mantra karma dharma nirvana avatar pandit "
+        "python java javascript typescript kotlin golang php perl scala haskell fortran cobol sql mysql "
+        "postgres postgresql sqlite mongodb mariadb redis dynamodb kafka rabbitmq celery nats docker podman "
+        "kubernetes k8s jenkins github gitlab bitbucket git npm pip conda linux ubuntu debian fedora centos "
+        "windows macos unix android iphone ipad macbook samsung nokia xiaomi redmi oppo oneplus realme "
+        "motorola google microsoft amazon aws azure gcp ibm intel amd nvidia qualcomm ryzen tesla toyota honda "
+        "hyundai maruti suzuki mahindra bajaj bmw audi airtel vodafone bsnl whatsapp telegram instagram "
+        "facebook twitter youtube netflix spotify hotstar uber gmail chrome firefox powerpoint photoshop canva figma "
+        "django flask fastapi numpy scipy pytorch tensorflow jupyter pycharm vscode intellij nodejs angular vue "
+        "svelte nextjs jquery tailwind laravel html css json yaml xml csv pdf api graphql grpc tcp udp http https ftp "
+        "ssh dns vpn ssd hdd cpu gpu usb hdmi oled lcd chatgpt openai gemini llama mistral whisper zoho "
+        "tableau hadoop airflow flink snowflake elasticsearch nginx apache tomcat hibernate terraform ansible "
+        "prometheus grafana bash powershell vim emacs regex arduino autocad solidworks wordpress shopify selenium"
     ).split()
 )
 _NAMES = frozenset(NAMES)

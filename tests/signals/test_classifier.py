@@ -223,7 +223,7 @@ def test_below_the_threshold_the_safe_default_stands_and_says_so() -> None:
 
 
 def test_the_threshold_is_the_languages_too() -> None:
-    text = "java sikhao"
+    text = "gaana sunao"
     sure, unsure = (ruled(abstain_below=floor).measure(asked(text)).language for floor in (0.0, 0.99))
     assert (sure.label, unsure.label) == ("hi", "und")
     assert unsure.evidence[0].startswith("abstained: hi at 0.")

@@ -53,15 +53,33 @@ def test_one_ambiguous_word_is_no_more_than_a_guess_with_alternatives(text: str)
         "Are we to use the sun or the main log?",
         "Chennai to Thiruvananthapuram train timings",
         "Best masala dosa and naan near Koramangala Bengaluru",
+        "Python vs Java",
+        "Compare Python and Java",
+        "kafka vs rabbitmq",
+        "iPhone 15 vs Samsung S24",
+        "string compare in java",
+        "docker compose error",
     ],
 )
 def test_english_stays_english(text: str) -> None:
     assert told(text).label == "en"
 
 
+@pytest.mark.parametrize("text", ["mujhe python sikhao", "mujhe batao", "python kya hai", "docker kaise install karu"])
+def test_a_loan_does_not_make_an_indian_sentence_english(text: str) -> None:
+    assert told(text).label == "hi"
+
+
+@pytest.mark.parametrize(
+    "text", ["VS Code vs PyCharm", "Hi! Python vs Java", "Tesla vs Tata", "git vs docker", "mumbai vs delhi"]
+)
+def test_names_alone_are_never_called_indian(text: str) -> None:
+    assert told(text).label in ("en", "und")
+
+
 def test_a_label_less_sure_than_the_threshold_is_none_and_what_was_guessed_stays_visible() -> None:
     sure, unsure = (LanguageTeller(abstain_below=floor) for floor in (0.0, 0.99))
-    for text in ("kal", "java sikhao", "नाम"):
+    for text in ("kal", "gaana sunao", "नाम"):
         guess, given_up = (teller.tell([*text.split()], text) for teller in (sure, unsure))
         assert given_up.language.label == "und"
         assert given_up.script == "native"
