@@ -12,6 +12,7 @@ EVENTS = (
     *("model_asleep", "model_awake", "model_sleepless", "model_wake_failed", "model_replaced", "model_kept"),
     *("breaker", "administered", "config_reloaded", "config_invalid", "config_failed"),
     *("cache_store_lost", "cache_store_back", "limit_store_lost", "limit_store_back"),
+    *("experiment_store_lost", "experiment_store_back"),
     *("ledger_store_lost", "ledger_store_back", "ledger_rows_lost", "statistics_reset"),
     *("experiment_started", "experiment_step", "experiment_passed", "experiment_better", "experiment_review"),
     *("experiment_rolled_back", "experiment_ratio", "experiment_paused", "experiment_resumed"),

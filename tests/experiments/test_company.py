@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pointsman.experiments.build import company_of
 from pointsman.experiments.controller import Company, Experiments
 from pointsman.experiments.course import Change
 from pointsman.experiments.verdict import Arm
+from pointsman.settings import parse
 from pointsman.settings_experiments import ExperimentSettings
 from pointsman.testing.clock import FakeClock
 from pointsman.testing.experiments import Square, judged, outcome
@@ -286,3 +288,18 @@ def test_a_real_store_is_heard_lost_and_heard_again() -> None:
                 await member.close()
 
     asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("file", "where"),
+    [
+        ("", None),
+        ("cache: {exact: all, url: 'valkey://cache/0'}", "valkey://cache/0"),
+        ("admission: {url: 'valkey://limits/0'}\ncache: {exact: all, url: 'valkey://cache/0'}", "valkey://limits/0"),
+    ],
+)
+def test_the_store_is_that_of_the_limits_else_of_the_cache(file: str, where: str | None) -> None:
+    pytest.importorskip("valkey")
+    found = company_of(parse(f"models: [{{id: a, backend: openai, url: 'http://a'}}]\n{file}"), FakeClock(), print)
+    assert (found is None) == (where is None)
+    assert where is None or where in repr(found)
