@@ -241,9 +241,10 @@ def test_a_damaged_file_says_what_is_wrong(smollm2: Path, tmp_path: Path) -> Non
     async def use(backend: ManagedBackend, lease: Lease, http: AiohttpClient) -> None:
         raise AssertionError("it started")
 
-    with pytest.raises(UpstreamError, match="not within the file bounds") as caught:
+    with pytest.raises(UpstreamError, match=r"see `GET /models/m/logs`: RuntimeError: Failed to init server") as caught:
         on_real(model(cut), tmp_path, use)
     assert caught.value.code == "loading_failed"
+    assert "not within the file bounds" in (tmp_path / "m.log").read_text(), "the whole story is the operator's"
 
 
 @pytest.mark.real
