@@ -68,7 +68,7 @@ def test_cost_and_latency_are_absolute() -> None:
         0.5,
         "about 10.0 s for the answer: 10 tokens a second (configured)",
     )
-    assert scores.latency(needs(), replace(CARD, tokens_per_s=0), HOT) == (scores.NEUTRAL, "speed not known")
+    assert scores.latency(needs(), replace(CARD, tokens_per_s=0), HOT) == (1.0, "speed not known yet")
 
 
 def test_what_was_measured_counts_before_what_is_configured() -> None:
@@ -87,6 +87,22 @@ def test_what_was_measured_counts_before_what_is_configured() -> None:
     assert scores.latency(needs(), CARD, whole_answers_only)[1] == (
         "about 2.0 s for the answer: 50 tokens a second (measured)"
     )
+
+
+def test_measured_speeds_that_hardly_differ_are_a_tie() -> None:
+    views = [replace(HOT, first_token_s=0.3 + noise, tokens_per_s=100 - 50 * noise) for noise in (0.0, 0.01, 0.04)]
+    assert len({scores.latency(needs(), CARD, view)[0] for view in views}) == 1
+    assert (
+        scores.latency(needs(), CARD, replace(HOT, first_token_s=1.3, tokens_per_s=100.0))[0]
+        < (scores.latency(needs(), CARD, views[0])[0])
+    )
+
+
+def test_who_was_never_measured_is_tried_before_who_is_slow() -> None:
+    unknown = replace(CARD, tokens_per_s=0)
+    quick, slow = (replace(HOT, first_token_s=first_s, tokens_per_s=1e4) for first_s in (0.1, 5.0))
+    untried, tried, lame = (scores.latency(needs(), unknown, view)[0] for view in (HOT, quick, slow))
+    assert untried == tried > lame
 
 
 def test_a_queue_makes_it_slower() -> None:

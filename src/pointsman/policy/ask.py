@@ -132,9 +132,11 @@ def answer_s(ask: Ask, card: ModelCard, view: DeploymentView) -> float | None:
     if not per_s and first_s is None:
         return None
     once_s = (first_s or 0.0) + (ask.answer_tokens / per_s if per_s else 0.0)
+    busy = view.in_flight + view.queued
+    if busy < view.slots:
+        return once_s
     slots = view.slots or 1
-    late = view.in_flight + view.queued + 1 - slots
-    return once_s * (1 + late / slots) if late > 0 else once_s
+    return once_s * (1 + (busy + 1 - slots) / slots)
 
 
 def why_so_long(card: ModelCard, view: DeploymentView) -> str:

@@ -129,7 +129,9 @@ class Router:
     def named(self, request: Request) -> Named:
         """What its model means. Whose key has an objective need not name it; a strategy of the request's own wins."""
         named = read_name(request.model, request.kind, self._by_id, self._aliases, self._objectives)
-        own = self._own.get(request.tenant) if self._own else None
+        if not self._own:
+            return named
+        own = self._own.get(request.tenant)
         if own is None or named.model_id or named.objective or request.limits.strategy or not named.is_known:
             return named
         return Named(objective=own, why=f"Chosen as `{own}` says, the objective of the key `{request.tenant}`.")

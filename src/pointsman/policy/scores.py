@@ -13,6 +13,7 @@ from pointsman.types import Breaker, Candidate, Complexity, DeploymentView, Mode
 LATENCY_HALF_S = 10.0  # an answer expected after this long scores one half
 READY_HALF_S = 5.0  # so does a deployment that is ready after this long
 COST_HALF = 1.0  # and a price of this much a million tokens
+MEASURED_STEPS = 20  # of a term that was measured: what differs by less is equal
 NEUTRAL = 0.5
 _ASSUMED = f"{NEUTRAL} assumed"
 
@@ -69,11 +70,16 @@ def cost(_: Ask, card: ModelCard, __: DeploymentView) -> tuple[float, str]:
 
 
 def latency(ask: Ask, card: ModelCard, view: DeploymentView) -> tuple[float, str]:
-    """Expected seconds for the whole answer, queue included; the time to load is `readiness`."""
+    """Expected seconds for the whole answer, queue included; the time to load is `readiness`. What was measured differs
+    from answer to answer and from gateway to gateway: it counts in steps, so that equals stay equals, and the same
+    query goes to the same model. Of whom nothing is known the best is believed: so it is tried, and measured."""
     expected_s = answer_s(ask, card, view)
     if expected_s is None:
-        return NEUTRAL, "speed not known"
-    return 1 / (1 + expected_s / LATENCY_HALF_S), f"about {expected_s:.1f} s for the answer: {why_so_long(card, view)}"
+        return 1.0, "speed not known yet"
+    value = 1 / (1 + expected_s / LATENCY_HALF_S)
+    if view.first_token_s is not None:
+        value = round(value * MEASURED_STEPS) / MEASURED_STEPS
+    return value, f"about {expected_s:.1f} s for the answer: {why_so_long(card, view)}"
 
 
 def readiness(ask: Ask, _: ModelCard, view: DeploymentView) -> tuple[float, str]:
