@@ -179,8 +179,8 @@ field at fault, and what to do ([troubleshooting](troubleshooting.md) has every 
   and as a header. The body lists what was cut of `context_docs`; the header, which clients bound, only counts it.
 - On `/v1/messages` the pictures of a tool's result go on in the user's message after it, and that it failed is said in
   its text. What cannot be sent on is refused by its place in the body.
-- `x-request-id` is taken over where it is sent, and always returned. A `traceparent` is joined and handed on to the model's
-  server; it is not returned.
+- `x-request-id` is taken over where it is sent, and always returned. A `traceparent` is joined and handed on to the
+  model's server; it is not returned.
 - A key goes into `Authorization: Bearer …` or `x-api-key`. Operators' paths have a key of their own
   (`server.admin_key_env`); without one they answer on the loopback address only.
 

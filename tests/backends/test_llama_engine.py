@@ -206,7 +206,7 @@ def test_the_context_is_per_slot_and_over_long_says_so(smollm2: Path, tmp_path: 
 @pytest.mark.real
 def test_a_template_of_ones_own_and_json_schema_and_completions(smollm2: Path, tmp_path: Path) -> None:
     async def use(backend: ManagedBackend, lease: Lease, _: AiohttpClient) -> None:
-        _, answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Tell me a story."), max_tokens=1))
+        _status, answer = await ask(backend, lease, request(Kind.CHAT, messages=say("Tell me a story."), max_tokens=1))
         assert answer["usage"]["prompt_tokens"] == 7, "nothing of the model's own template, nor its system prompt"
         schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}

@@ -407,6 +407,9 @@ class Fixed:
     async def admit(self, request: Request) -> AsyncIterator[None]:
         yield
 
+    async def count(self, request: Request) -> None:
+        """Everybody may."""
+
     @asynccontextmanager
     async def run(self, request: Request, plan: Plan, entry: object) -> AsyncIterator[Reply]:
         yield self.reply
