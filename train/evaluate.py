@@ -46,9 +46,9 @@ PARTS = (
     Part(
         "train.measure_decisions", False, "What a request is: second held-out set, fresh, measured once",
         "Both stages together, on `train/final`: requests in ten languages, and texts that are none, by an author who "
-        "saw no other set. Nothing was chosen by it, and it had never been measured before these weights were made. "
-        "Labels: six use cases, `agent` split into code, reasoning and general. People labelled a comparison by the work "
-        "in it; the classifier calls each one high, which costs precision there.",
+        "saw no other set. Nothing was chosen by it, and it was never measured before the heads had their weights. "
+        "Labels: six use cases, `agent` split into code, reasoning and general. People labelled a comparison by "
+        "the work in it; the classifier calls each one high, which costs precision there.",
         options=("--set", "train/final"),
     ),
     Part(
