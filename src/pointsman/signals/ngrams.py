@@ -8,6 +8,7 @@ Source: "bag of tricks" classifiers (Joulin et al. 2017), without the hidden lay
 """
 
 from collections.abc import Sequence
+from itertools import filterfalse
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ class WordModel:
         """Log-odds, one a label, and who contributed what."""
         owners = list(words[:MOST_WORDS])
         if not self._silent.isdisjoint(owners):
-            owners = [word for word in owners if word not in self._silent]
+            owners = [*filterfalse(self._silent.__contains__, owners)]
         count = len(owners)
         try:
             worth = self._weights.take([*map(self._words.__getitem__, owners)] or [_NOTHING], axis=0)
