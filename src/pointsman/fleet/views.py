@@ -118,8 +118,7 @@ class WorldView:
         old, new = self._state, state.deployments
         if old is None or old.is_draining is not state.is_draining or [*old.deployments] != [*new]:
             self._views, self._held, self._budgets = {}, {}, {}
-            return new
-        if now_s >= self._until_s:
-            self._until_s = now_s + RENEWED_S
-            return new
-        return self._moving.union(compress(new, map(is_not, new.values(), old.deployments.values())))
+        elif now_s < self._until_s:
+            return self._moving.union(compress(new, map(is_not, new.values(), old.deployments.values())))
+        self._until_s = now_s + RENEWED_S
+        return new
