@@ -1,5 +1,6 @@
 """What upstreams say, in our words."""
 
+import json
 from functools import partial
 
 import pytest
@@ -62,6 +63,15 @@ def test_statuses(status: int, body: bytes, cls: type[PointsmanError], code: str
     assert type(error) is cls
     assert error.code == code
     assert words in error.message
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("input[3]", "input[3]"), ("prompt", "prompt"), ("input_tokens", "messages"), (None, "messages")],
+)
+def test_the_text_that_is_too_long_is_named(said: str | None, told: str) -> None:
+    detail = {"message": "too long", "code": "context_length_exceeded", "param": said}
+    assert error_of(400, json.dumps({"error": detail}).encode(), "m").param == told
 
 
 @pytest.mark.parametrize(

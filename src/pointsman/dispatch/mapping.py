@@ -23,6 +23,8 @@ from pointsman.types import Kind, Plan, Request, Turn
 
 REFUSALS = frozenset({400, 406, 409, 411, 413, 415, 422})
 FIELD = re.compile(r"[\w.\[\]-]{1,64}")
+PROMPT = re.compile(r"(?:messages|prompt|input)(?:\[\d{1,6}\])?")
+"""Where a prompt stands in a request, or one of several."""
 MAX_MESSAGE_CHARS = 500
 QUOTE_CHARS = 24
 SHORTEST_QUOTE_CHARS = 8
@@ -73,7 +75,7 @@ def error_of(
         return Declined(
             f"The prompt is too long for `{model_id}`{numbers}: {remedy}. {said}",
             code="context_length_exceeded",
-            param="messages",
+            param=detail.param if PROMPT.fullmatch(detail.param or "") else "messages",
         )
     if status in REFUSALS:
         code = detail.code if isinstance(detail.code, str) and _is_caller_code(detail.code) else "upstream_rejected"
